@@ -1,0 +1,52 @@
+// Runs the buf.validate rules that the .proto files declare.
+#ifndef ENERGYSITES_VALIDATION_VALIDATOR_H_
+#define ENERGYSITES_VALIDATION_VALIDATOR_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace google::protobuf {
+class Descriptor;
+class Message;
+}  // namespace google::protobuf
+
+namespace energysites {
+
+// One broken rule of one field.
+struct Violation {
+  std::string field;    // Path from the validated message: `live_data_entry.soc`, `entries[499].soc`.
+  std::string rule_id;  // As protovalidate names it: `double.gte_lte`.
+  std::string message;  // What is wrong and what is allowed, for people.
+};
+
+// Validates messages of one type. Immutable, cheap to copy, safe to use from any thread.
+//
+// Verdicts, paths and rule ids are those of protovalidate, with two additions:
+// - Every google.protobuf.Timestamp must have nanos from 0 to 999,999,999 (`timestamp.valid`).
+// - In an Update request (see update_mask.h) the resource's rules apply to the fields to update,
+//   and the mask itself is checked (`field_mask.settable`, `field_mask.not_empty`).
+class Validator {
+ public:
+  // Returns UNIMPLEMENTED, naming field and rule, if `type` or a message in it declares a rule
+  // that is not supported, and INVALID_ARGUMENT if a rule does not fit its field. `type` must
+  // outlive the validator.
+  static absl::StatusOr<Validator> Compile(const google::protobuf::Descriptor& type);
+
+  // Returns every violation, in the order of the fields' declaration; nothing if `message` is
+  // valid, and then without having allocated memory. `message` must be of the compiled type.
+  std::vector<Violation> Validate(const google::protobuf::Message& message) const;
+
+ private:
+  class Plan;
+
+  explicit Validator(std::shared_ptr<const Plan> plan);
+
+  std::shared_ptr<const Plan> plan_;
+};
+
+}  // namespace energysites
+
+#endif  // ENERGYSITES_VALIDATION_VALIDATOR_H_
