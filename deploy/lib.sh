@@ -1,0 +1,122 @@
+# What the scripts in deploy/ and tests/ share. Sourced by bash, never run.
+# shellcheck shell=bash disable=SC2034  # the variables are for those who source it
+
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
+DEPS="$ROOT/.deps"
+PG_BIN=/usr/lib/postgresql/15/bin
+
+# The folder for the data, the logs and the secrets of this clone. Root's lies outside the clone,
+# because PostgreSQL runs as `postgres` there, who may not enter /root or a `mktemp -d`; the hash
+# of the clone's path keeps clones apart.
+state_dir() {
+  if [[ $EUID -eq 0 ]]; then
+    local name
+    name="$(basename "$ROOT")"
+    echo "/var/lib/energy-sites/${name:0:20}-$(printf %s "$ROOT" | sha256sum | cut -c1-8)"
+  else
+    echo "$ROOT/.data"
+  fi
+}
+
+say() { printf '%s\n' "$*"; }
+
+die() {
+  printf '%s: %s\n' "$(basename "$0")" "$*" >&2
+  exit 1
+}
+
+# step TITLE LOG COMMAND...: runs COMMAND with its output in LOG, and shows how far it is. Where
+# COMMAND fails, says so with the log's last lines, and exits.
+step() {
+  local title="$1" log="$2" start=$SECONDS ticker status=0
+  shift 2
+  mkdir -p "$(dirname "$log")"
+  : >"$log"
+  _tick "$title" "$log" &
+  ticker=$!
+  # Not `|| status=$?`: bash ignores -e in all that runs below an `||`.
+  set +e
+  (
+    set -e
+    "$@"
+  ) >>"$log" 2>&1 </dev/null
+  status=$?
+  set -e
+  kill "$ticker" 2>/dev/null || true
+  wait "$ticker" 2>/dev/null || true
+  [[ -t 1 ]] && printf '\r\033[K'
+  if [[ $status -ne 0 ]]; then
+    say "[failed] $title, after $((SECONDS - start)) s. The last lines of $log:"
+    tail -n 20 "$log" | sed 's/^/    /'
+    exit 1
+  fi
+  say "[ok] $title ($((SECONDS - start)) s)"
+}
+
+# Shows TITLE and the last line of LOG: on a terminal every second in place, elsewhere every 20 s.
+_tick() {
+  local title="$1" log="$2" start=$SECONDS period=20 line silence
+  [[ -t 1 ]] && period=1
+  # Waits by reading what never comes: `sleep` would be a process that outlives the ticker.
+  exec {silence}<> <(:)
+  until read -r -t "$period" -u "$silence"; do
+    line="$(tail -c 300 "$log" | tr '\r' '\n' | tail -n 1 | tr -cd '[:print:]' | cut -c1-70)"
+    if [[ -t 1 ]]; then
+      printf '\r\033[K[%3d s] %s: %s' $((SECONDS - start)) "$title" "$line"
+    else
+      say "[$((SECONDS - start)) s] $title: $line"
+    fi
+  done
+}
+
+# wait_until SECONDS WHAT COMMAND...: returns once COMMAND succeeds; after SECONDS, fails and says
+# that WHAT did not come true.
+wait_until() {
+  local limit=$((SECONDS + $1)) what="$2"
+  shift 2
+  until "$@"; do
+    if ((SECONDS >= limit)); then
+      say "gave up: $what" >&2
+      return 1
+    fi
+    sleep 0.05
+  done
+}
+
+port_is_taken() { (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+# The start time of process PID in clock ticks: together with the pid it names one process for
+# ever, where a pid alone may be given to another one.
+process_start() {
+  local stat
+  stat="$(cat "/proc/$1/stat" 2>/dev/null)" || return 1
+  # The second field is the program's name and may hold spaces: count from behind it.
+  # shellcheck disable=SC2086
+  set -- ${stat##*) }
+  # A zombie ('Z') has ended.
+  [[ $1 != Z ]] && echo "${20}"
+}
+
+# record_process FILE PID, process_runs FILE and stop_process FILE SECONDS: a process is stopped
+# only while it is the one that was recorded. After SECONDS it is killed.
+record_process() { echo "$2 $(process_start "$2")" >"$1"; }
+
+process_runs() {
+  local pid start
+  [[ -f $1 ]] && read -r pid start <"$1" && [[ -n $start && $(process_start "$pid") == "$start" ]]
+}
+
+_process_ended() { ! process_runs "$1"; }
+
+stop_process() {
+  local file="$1" limit="$2" pid
+  if process_runs "$file"; then
+    read -r pid _ <"$file"
+    kill -TERM "$pid"
+    if ! wait_until "$limit" "process $pid to end by itself" _process_ended "$file"; then
+      kill -KILL "$pid"
+      wait_until 10 "process $pid to be gone" _process_ended "$file"
+    fi
+  fi
+  rm -f "$file"
+}
