@@ -3,10 +3,10 @@
 #define ENERGYSITES_VALIDATION_VALIDATOR_H_
 
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "validation/violation.h"
 
 namespace google::protobuf {
 class Descriptor;
@@ -15,19 +15,14 @@ class Message;
 
 namespace energysites {
 
-// One broken rule of one field.
-struct Violation {
-  std::string field;    // Path from the validated message: `live_data_entry.soc`, `entries[499].soc`.
-  std::string rule_id;  // As protovalidate names it: `double.gte_lte`.
-  std::string message;  // What is wrong and what is allowed, for people.
-};
-
 // Validates messages of one type. Immutable, cheap to copy, safe to use from any thread.
 //
-// Verdicts, paths and rule ids are those of protovalidate, with two additions:
+// Verdicts, paths and rule ids are those of protovalidate, with three differences:
 // - Every google.protobuf.Timestamp must have nanos from 0 to 999,999,999 (`timestamp.valid`).
 // - In an Update request (see update_mask.h) the resource's rules apply to the fields to update,
 //   and the mask itself is checked (`field_mask.settable`, `field_mask.not_empty`).
+// - The elements of a list longer than its `max_items` are not looked at, so that a caller cannot
+//   fill the server's memory with violations.
 class Validator {
  public:
   // Returns UNIMPLEMENTED, naming field and rule, if `type` or a message in it declares a rule
