@@ -65,7 +65,9 @@ PLANTED = {
     ),
     "batch without its verb in the path": (
         "standard_methods",
-        lambda c: retype(c.http(method(c, "BatchCreateLiveDataEntries")), post="/v1/sites/liveData"),
+        lambda c: retype(
+            c.http(method(c, "BatchCreateLiveDataEntries")), post="/v1/sites/liveData"
+        ),
     ),
     "additional binding outside of v1": (
         "standard_methods",
