@@ -1,0 +1,53 @@
+// Configurations in the database.
+#ifndef STORAGE_CONFIGURATION_REPOSITORY_H_
+#define STORAGE_CONFIGURATION_REPOSITORY_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "energysites/v1/configurations.pb.h"
+#include "storage/rows.h"
+#include "storage/session.h"
+#include "storage/statement.h"
+#include "storage/write_requests.h"
+
+namespace energysites::storage {
+
+// Takes valid requests only. Every method may also return what Session::Transact does.
+class ConfigurationRepository {
+ public:
+  explicit ConfigurationRepository(Session& session) : session_(session) {}
+  static Statements AllStatements();
+
+  // Returns NOT_FOUND if the site is unknown or being deleted, ALREADY_EXISTS if the request_id
+  // was used for another request.
+  absl::StatusOr<v1::Configuration> Create(const v1::CreateConfigurationRequest& request,
+                                           const std::optional<WriteRequest>& write_request);
+
+  // Returns NOT_FOUND if there is no such configuration.
+  absl::StatusOr<v1::Configuration> Get(int64_t site_id, int64_t id);
+
+  // The configurations of a site (0 for all) after `page.last_key` {site_id, id}, in that order.
+  // Returns NOT_FOUND if the site is unknown.
+  absl::StatusOr<std::vector<v1::Configuration>> List(int64_t site_id, const Page& page);
+
+  // Changes `fields` (names of Configuration's fields) only; an optional one that is not present
+  // is cleared. Returns NOT_FOUND if there is no such configuration, ABORTED if the etag sent is
+  // not the stored one.
+  absl::StatusOr<v1::Configuration> Update(const v1::UpdateConfigurationRequest& request,
+                                           const std::vector<std::string>& fields);
+
+  // Returns NOT_FOUND if there is no such configuration, ABORTED if the etag sent is not the
+  // stored one.
+  absl::StatusOr<google::protobuf::Empty> Delete(const v1::DeleteConfigurationRequest& request);
+
+ private:
+  Session& session_;
+};
+
+}  // namespace energysites::storage
+
+#endif  // STORAGE_CONFIGURATION_REPOSITORY_H_

@@ -1,0 +1,24 @@
+// libpq connection strings: completed with our defaults, and shown without secrets.
+#ifndef STORAGE_DSN_H_
+#define STORAGE_DSN_H_
+
+#include <string>
+
+#include "absl/status/statusor.h"
+
+namespace energysites::storage {
+
+// Returns `url` (a libpq DSN or URI, empty for libpq's own PG... environment) as a DSN with
+// connection and TCP timeouts for those it does not set, short enough that a host that does not
+// answer is noticed within seconds. INVALID_ARGUMENT, without the secret, if libpq cannot read it.
+absl::StatusOr<std::string> CompleteDsn(const std::string& url);
+
+// The user that `url` connects as; empty if it names none.
+absl::StatusOr<std::string> UserOfDsn(const std::string& url);
+
+// `url` as a DSN with its password hidden, for people to read.
+std::string DsnWithoutSecrets(const std::string& url);
+
+}  // namespace energysites::storage
+
+#endif  // STORAGE_DSN_H_

@@ -1,0 +1,178 @@
+#include "storage/errors.h"
+
+#include <exception>
+#include <pqxx/pqxx>
+
+#include "absl/strings/cord.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "google/rpc/error_details.pb.h"
+
+namespace energysites::storage {
+namespace {
+
+// Storage's own mark on a status: the SQLSTATE behind it. Never sent to a caller.
+constexpr char kSqlStateUrl[] = "energysites/sqlstate";
+
+constexpr char kDetailPrefix[] = "type.googleapis.com/";
+
+// What a caller learns of our own faults; the rest is in the log.
+constexpr char kInternalText[] = "the server failed; the fault was logged";
+
+constexpr absl::Duration kRetryDelay = absl::Seconds(1);
+
+absl::Status WithErrorInfo(absl::Status status, absl::string_view reason) {
+  google::rpc::ErrorInfo info;
+  info.set_reason(std::string(reason));
+  info.set_domain("energysites.v1");
+  AddDetail(status, info);
+  return status;
+}
+
+absl::Status WithRetryInfo(absl::Status status) {
+  google::rpc::RetryInfo retry;
+  retry.mutable_retry_delay()->set_seconds(absl::ToInt64Seconds(kRetryDelay));
+  AddDetail(status, retry);
+  return status;
+}
+
+absl::Status NotFound(absl::string_view type, absl::string_view name, absl::string_view text) {
+  absl::Status status = absl::NotFoundError(text);
+  google::rpc::ResourceInfo resource;
+  resource.set_resource_type(std::string(type));
+  resource.set_resource_name(std::string(name));
+  resource.set_description(std::string(text));
+  AddDetail(status, resource);
+  return status;
+}
+
+absl::Status StatusFromSqlError(const pqxx::sql_error& error) {
+  const std::string state = error.sqlstate();
+  absl::Status status;
+  if (absl::StartsWith(state, "08") || absl::StartsWith(state, "57P") || state == "53300" ||
+      state == "25006") {
+    // Connection lost, server stopping or starting, out of connections, or a read-only standby.
+    status = DatabaseUnavailable("the database takes no connections now");
+  } else if (state == "57014") {
+    status = absl::DeadlineExceededError("the database took too long; the call was stopped");
+  } else if (state == "55P03" || state == "40001" || state == "40P01" || state == "23505") {
+    status = WithRetryInfo(WithErrorInfo(
+        absl::AbortedError("another call was changing the same data; try again"), "CONFLICT"));
+  } else if (absl::StartsWith(state, "53")) {
+    status = DatabaseUnavailable("the database is out of resources");
+  } else {
+    status = absl::InternalError(absl::StrCat(state, ": ", error.what(), " in ", error.query()));
+  }
+  status.SetPayload(kSqlStateUrl, absl::Cord(state));
+  return status;
+}
+
+bool HasSqlState(const absl::Status& status, absl::string_view state) {
+  const auto payload = status.GetPayload(kSqlStateUrl);
+  return payload.has_value() && *payload == state;
+}
+
+}  // namespace
+
+void AddDetail(absl::Status& status, const google::protobuf::Message& detail) {
+  status.SetPayload(absl::StrCat(kDetailPrefix, detail.GetDescriptor()->full_name()),
+                    absl::Cord(detail.SerializeAsString()));
+}
+
+absl::Status SiteNotFound(int64_t id) {
+  return NotFound("energysites.v1.Site", absl::StrCat(id), absl::StrCat("no site has id ", id));
+}
+
+absl::Status ConfigurationNotFound(int64_t site_id, int64_t id) {
+  return NotFound("energysites.v1.Configuration", absl::StrCat(site_id, "/", id),
+                  absl::StrCat("site ", site_id, " has no configuration with id ", id));
+}
+
+absl::Status LiveDataEntryNotFound(int64_t site_id, int64_t id) {
+  return NotFound("energysites.v1.LiveDataEntry", absl::StrCat(site_id, "/", id),
+                  absl::StrCat("site ", site_id, " has no live data entry with id ", id));
+}
+
+absl::Status EntriesWithoutSite(const std::map<int, absl::Status>& failures) {
+  google::rpc::BadRequest bad_request;
+  for (const auto& [index, status] : failures) {
+    auto* violation = bad_request.add_field_violations();
+    violation->set_field(absl::StrCat("entries[", index, "].site_id"));
+    violation->set_description(std::string(status.message()));
+    violation->set_reason("SITE_NOT_FOUND");
+  }
+  // With the ResourceInfo of the first.
+  const auto& [index, first] = *failures.begin();
+  absl::Status status = absl::NotFoundError(
+      absl::StrCat("entries[", index, "].site_id: ", first.message(),
+                   failures.size() > 1 ? absl::StrCat(" (and ", failures.size() - 1, " more)") : "",
+                   "; nothing was stored"));
+  first.ForEachPayload(
+      [&](absl::string_view url, const absl::Cord& payload) { status.SetPayload(url, payload); });
+  AddDetail(status, bad_request);
+  return status;
+}
+
+google::rpc::Status ToRpcStatus(const absl::Status& status) {
+  google::rpc::Status rpc_status;
+  rpc_status.set_code(static_cast<int>(status.code()));
+  rpc_status.set_message(absl::IsInternal(status) ? kInternalText : std::string(status.message()));
+  status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) {
+    if (!absl::StartsWith(url, kDetailPrefix)) return;
+    google::protobuf::Any* detail = rpc_status.add_details();
+    detail->set_type_url(std::string(url));
+    detail->set_value(std::string(payload));
+  });
+  return rpc_status;
+}
+
+absl::Status StaleEtag(absl::string_view resource) {
+  return WithErrorInfo(absl::AbortedError(absl::StrCat(
+                           "the ", resource, " was changed meanwhile: read it again, then retry")),
+                       "STALE_ETAG");
+}
+
+absl::Status RequestIdReused(absl::string_view request_id) {
+  return WithErrorInfo(absl::AlreadyExistsError(absl::StrCat("request_id ", request_id,
+                                                             " was used for a different request")),
+                       "REQUEST_ID_REUSED");
+}
+
+absl::Status DatabaseUnavailable(absl::string_view why) {
+  return WithRetryInfo(WithErrorInfo(absl::UnavailableError(why), "DATABASE_UNAVAILABLE"));
+}
+
+absl::Status QueueFull() {
+  return WithRetryInfo(WithErrorInfo(
+      absl::ResourceExhaustedError("the server has as many calls as it can take; try again"),
+      "QUEUE_FULL"));
+}
+
+absl::Status StatusFromException() {
+  try {
+    throw;
+  } catch (const pqxx::broken_connection&) {
+    return DatabaseUnavailable("the connection to the database was lost");
+  } catch (const pqxx::in_doubt_error&) {
+    return DatabaseUnavailable("the connection to the database was lost during the commit");
+  } catch (const pqxx::sql_error& error) {
+    return StatusFromSqlError(error);
+  } catch (const pqxx::transaction_rollback& error) {
+    absl::Status status = absl::AbortedError("another call was changing the same data; try again");
+    status = WithRetryInfo(WithErrorInfo(status, "CONFLICT"));
+    status.SetPayload(kSqlStateUrl, absl::Cord("40001"));
+    return status;
+  } catch (const std::exception& error) {
+    return absl::InternalError(error.what());
+  }
+}
+
+bool IsWorthRetrying(const absl::Status& status) {
+  return HasSqlState(status, "40001") || HasSqlState(status, "40P01") ||
+         HasSqlState(status, "23505");
+}
+
+bool IsMissingPartition(const absl::Status& status) { return HasSqlState(status, "23514"); }
+
+}  // namespace energysites::storage

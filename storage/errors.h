@@ -1,0 +1,55 @@
+// The errors that storage answers with, as absl::Status with google.rpc details as payloads.
+#ifndef STORAGE_ERRORS_H_
+#define STORAGE_ERRORS_H_
+
+#include <cstdint>
+#include <map>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "google/protobuf/message.h"
+#include "google/rpc/status.pb.h"
+
+namespace energysites::storage {
+
+// Attaches a google.rpc detail (BadRequest, ErrorInfo, RetryInfo ...) for a program to read.
+void AddDetail(absl::Status& status, const google::protobuf::Message& detail);
+
+// NOT_FOUND with ResourceInfo.
+absl::Status SiteNotFound(int64_t id);
+absl::Status ConfigurationNotFound(int64_t site_id, int64_t id);
+absl::Status LiveDataEntryNotFound(int64_t site_id, int64_t id);
+
+// NOT_FOUND for a batch that is stored whole or not at all: each entry of `failures` (by index) as
+// a violation of `entries[i].site_id`.
+absl::Status EntriesWithoutSite(const std::map<int, absl::Status>& failures);
+
+// ABORTED: someone changed the resource since the caller read `etag`.
+absl::Status StaleEtag(absl::string_view resource);
+
+// ALREADY_EXISTS: the request_id was used for a request with other content.
+absl::Status RequestIdReused(absl::string_view request_id);
+
+// UNAVAILABLE with RetryInfo: the database cannot be reached; nothing is known to be stored.
+absl::Status DatabaseUnavailable(absl::string_view why);
+
+// RESOURCE_EXHAUSTED with RetryInfo: as many calls wait as the server allows.
+absl::Status QueueFull();
+
+// The status as callers see it, with its details. INTERNAL gets a fixed text.
+google::rpc::Status ToRpcStatus(const absl::Status& status);
+
+// Call inside a catch block: what the exception in flight means for the caller. Recognised by
+// type and SQLSTATE, never by text. The text of an INTERNAL status is for the log only.
+absl::Status StatusFromException();
+
+// Whether the exception behind `status` is worth one more try of the whole transaction: a
+// deadlock, a serialization failure, or a lost race for a request_id.
+bool IsWorthRetrying(const absl::Status& status);
+
+// Whether an insert failed because its month has no partition.
+bool IsMissingPartition(const absl::Status& status);
+
+}  // namespace energysites::storage
+
+#endif  // STORAGE_ERRORS_H_

@@ -1,0 +1,122 @@
+#include "storage/executor.h"
+
+#include <algorithm>
+
+namespace energysites::storage {
+
+Executor::Executor(const ExecutorOptions& options) : queue_limit_(options.queue_limit) {
+  for (int i = 0; i < options.connections; ++i) {
+    workers_.push_back(std::make_unique<Worker>(options.session));
+  }
+  for (size_t i = 0; i < workers_.size(); ++i) {
+    workers_[i]->thread = std::thread([this, i] { Work(i); });
+  }
+  canceller_ = std::thread([this] { CarryCancellations(); });
+}
+
+Executor::~Executor() {
+  std::list<Job*> dropped;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stopping_ = true;
+    dropped.swap(queue_);
+    for (Job* job : dropped) job->state_ = Job::State::kDone;
+  }
+  job_queued_.notify_all();
+  for (Job* job : dropped) job->Drop(DatabaseUnavailable("the server is shutting down"));
+  for (const auto& worker : workers_) worker->thread.join();
+  cancel_requested_.notify_all();
+  canceller_.join();
+}
+
+absl::Status Executor::Submit(Job* job) {
+  if (!database_available_) return DatabaseUnavailable("the database cannot be reached now");
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (stopping_) return DatabaseUnavailable("the server is shutting down");
+    if (queue_.size() >= queue_limit_) return QueueFull();
+    job->position_ = queue_.insert(queue_.end(), job);
+    job->state_ = Job::State::kQueued;
+  }
+  job_queued_.notify_one();
+  return absl::OkStatus();
+}
+
+void Executor::Cancel(Job* job) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (job->state_ == Job::State::kRunning) {
+      Worker& worker = *workers_[job->worker_];
+      // Else it has run already, and the worker is at someone else's job.
+      if (worker.running == job) {
+        worker.cancel_requested = true;
+        cancel_requested_.notify_one();
+      }
+      return;
+    }
+    if (job->state_ != Job::State::kQueued) return;
+    queue_.erase(job->position_);
+    job->state_ = Job::State::kDone;
+  }
+  job->Drop(absl::CancelledError("the caller gave up"));
+}
+
+size_t Executor::queued() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return queue_.size();
+}
+
+size_t Executor::running() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return running_;
+}
+
+void Executor::Work(size_t index) {
+  Worker& worker = *workers_[index];
+  std::unique_lock<std::mutex> lock(mutex_);
+  while (true) {
+    job_queued_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+    if (queue_.empty()) return;
+    Job* const job = queue_.front();
+    queue_.pop_front();
+    job->state_ = Job::State::kRunning;
+    job->worker_ = index;
+    worker.running = job;
+    ++running_;
+    worker.session.Begin();
+    lock.unlock();
+    job->Run(worker.session);
+    lock.lock();
+    --running_;
+    worker.running = nullptr;
+    // A cancellation on its way to the database must not meet the next job's query.
+    worker.cancel_requested = false;
+    cancel_done_.wait(lock, [&] { return !worker.cancelling; });
+  }
+}
+
+void Executor::CarryCancellations() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  while (true) {
+    const auto wanted = [&] {
+      return std::find_if(workers_.begin(), workers_.end(),
+                          [](const auto& worker) { return worker->cancel_requested; });
+    };
+    auto found = workers_.end();
+    cancel_requested_.wait(lock, [&] {
+      found = wanted();
+      return found != workers_.end() || (stopping_ && running_ == 0);
+    });
+    if (found == workers_.end()) return;
+    Worker& worker = **found;
+    worker.cancel_requested = false;
+    worker.cancelling = true;
+    lock.unlock();
+    worker.session.Cancel();
+    lock.lock();
+    worker.cancelling = false;
+    cancel_done_.notify_all();
+  }
+}
+
+}  // namespace energysites::storage

@@ -1,0 +1,94 @@
+// Runs database work on a bounded number of threads, one connection each, behind a bounded queue.
+#ifndef STORAGE_EXECUTOR_H_
+#define STORAGE_EXECUTOR_H_
+
+#include <atomic>
+#include <condition_variable>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "storage/session.h"
+
+namespace energysites::storage {
+
+// A piece of work. Submitted once; the executor then calls exactly one of Run and Drop, on any
+// thread, after which it does not touch the job again. The submitter owns it and keeps it alive
+// until then, and until its own calls of Executor::Cancel have returned.
+class Job {
+ public:
+  virtual ~Job() = default;
+  virtual void Run(Session& session) = 0;
+  // The job will not run: CANCELLED, or UNAVAILABLE on shutdown.
+  virtual void Drop(absl::Status why) = 0;
+
+ private:
+  friend class Executor;
+  enum class State { kNew, kQueued, kRunning, kDone };
+  State state_ = State::kNew;
+  std::list<Job*>::iterator position_;  // In the queue, while kQueued.
+  size_t worker_ = 0;                   // While kRunning.
+};
+
+struct ExecutorOptions {
+  int connections = 8;
+  size_t queue_limit = 1000;
+  SessionOptions session;
+};
+
+// All methods may be called from any thread and none of them blocks, but for the destructor.
+class Executor {
+ public:
+  explicit Executor(const ExecutorOptions& options);
+  // Drops what waits and waits for what runs.
+  ~Executor();
+  Executor(const Executor&) = delete;
+  Executor& operator=(const Executor&) = delete;
+
+  // Returns RESOURCE_EXHAUSTED if the queue is full and UNAVAILABLE while the database is away or
+  // the executor shuts down; then neither Run nor Drop is called.
+  absl::Status Submit(Job* job);
+
+  // Drops the job if it waits; if it runs, has the database stop its query.
+  void Cancel(Job* job);
+
+  // Set by whoever watches the database. While it is away, calls are refused at once, rather than
+  // each of them waiting for a connection.
+  void SetDatabaseAvailable(bool available) { database_available_ = available; }
+
+  size_t queued() const;
+  size_t running() const;
+
+ private:
+  struct Worker {
+    explicit Worker(const SessionOptions& options) : session(options) {}
+    Session session;
+    Job* running = nullptr;  // For comparison only. Guarded by mutex_, as are the next two.
+    bool cancel_requested = false;
+    bool cancelling = false;
+    std::thread thread;
+  };
+
+  void Work(size_t index);
+  // Carries cancellations to the database, which takes a round trip.
+  void CarryCancellations();
+
+  const size_t queue_limit_;
+  std::atomic<bool> database_available_ = true;
+  mutable std::mutex mutex_;
+  std::condition_variable job_queued_;
+  std::condition_variable cancel_requested_;
+  std::condition_variable cancel_done_;
+  std::list<Job*> queue_;
+  size_t running_ = 0;
+  bool stopping_ = false;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::thread canceller_;
+};
+
+}  // namespace energysites::storage
+
+#endif  // STORAGE_EXECUTOR_H_

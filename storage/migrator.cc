@@ -1,0 +1,103 @@
+#include "storage/migrator.h"
+
+#include <map>
+#include <pqxx/pqxx>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "storage/errors.h"
+
+namespace energysites::storage {
+namespace {
+
+// Any number that nothing else in the database locks.
+constexpr char kLock[] = "SELECT pg_advisory_lock(4932648123)";
+
+constexpr char kCreateHistory[] = R"sql(
+  CREATE TABLE IF NOT EXISTS public.schema_migrations (
+    version integer PRIMARY KEY,
+    name text NOT NULL,
+    checksum text NOT NULL,
+    apply_time timestamptz NOT NULL DEFAULT now()
+  )
+)sql";
+
+constexpr char kReadHistory[] = "SELECT version, name, checksum FROM public.schema_migrations";
+
+constexpr char kChecksum[] = "SELECT encode(sha256(convert_to($1, 'UTF8')), 'hex')";
+
+constexpr char kRecord[] =
+    "INSERT INTO public.schema_migrations (version, name, checksum) VALUES ($1, $2, $3)";
+
+constexpr char kGrants[] = R"sql(
+  GRANT USAGE ON SCHEMA public TO @app;
+  GRANT SELECT, INSERT, UPDATE, DELETE
+    ON public.sites, public.configurations, public.live_data, public.write_requests TO @app;
+  GRANT SELECT ON public.schema_migrations TO @app;
+  GRANT USAGE ON SEQUENCE public.live_data_numbers TO @app;
+  GRANT EXECUTE ON FUNCTION public.make_live_data_month TO @app;
+)sql";
+
+absl::Status Apply(pqxx::connection& connection, const std::vector<Migration>& migrations,
+                   const std::function<void(absl::string_view)>& report) {
+  pqxx::nontransaction(connection).exec(kCreateHistory);
+  std::map<int, pqxx::row> history;
+  for (const pqxx::row& row : pqxx::nontransaction(connection).exec(kReadHistory)) {
+    history.emplace(row["version"].as<int>(), row);
+  }
+  for (const Migration& migration : migrations) {
+    pqxx::work tx(connection);
+    const auto checksum = tx.exec_params1(kChecksum, migration.sql)[0].as<std::string>();
+    const auto applied = history.find(migration.version);
+    if (applied != history.end()) {
+      if (checksum != applied->second["checksum"].c_str()) {
+        return absl::FailedPreconditionError(
+            absl::StrCat("migration ", migration.name,
+                         " was changed after it was applied to this database; restore its text and "
+                         "put the change into a new migration"));
+      }
+      history.erase(applied);
+      continue;
+    }
+    report(absl::StrCat("applying ", migration.name));
+    tx.exec(migration.sql);
+    tx.exec_params0(kRecord, migration.version, migration.name, checksum);
+    tx.commit();
+  }
+  if (!history.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the database has migration ", history.begin()->second["name"].c_str(),
+                     ", which this program does not know: it is newer than the program"));
+  }
+  return absl::OkStatus();
+}
+
+void Grant(pqxx::connection& connection, const std::string& app_user) {
+  pqxx::work tx(connection);
+  if (app_user.empty() || app_user == tx.exec1("SELECT current_user")[0].c_str()) return;
+  tx.exec(absl::StrReplaceAll(kGrants, {{"@app", tx.quote_name(app_user)}}));
+  tx.commit();
+}
+
+}  // namespace
+
+absl::Status Migrate(const std::string& owner_dsn, const std::string& app_user,
+                     const std::vector<Migration>& migrations,
+                     const std::function<void(absl::string_view)>& report) {
+  try {
+    pqxx::connection connection(owner_dsn);
+    pqxx::nontransaction(connection).exec("SET client_min_messages = warning");
+    pqxx::nontransaction(connection).exec(kLock);  // Ends with the connection.
+    const absl::Status applied = Apply(connection, migrations, report);
+    if (!applied.ok()) return applied;
+    Grant(connection, app_user);
+    report(absl::StrCat("the schema is at version ", migrations.back().version));
+    return absl::OkStatus();
+  } catch (const pqxx::broken_connection& error) {
+    return absl::UnavailableError(error.what());
+  } catch (...) {
+    return StatusFromException();
+  }
+}
+
+}  // namespace energysites::storage

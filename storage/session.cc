@@ -1,0 +1,68 @@
+#include "storage/session.h"
+
+#include "absl/strings/str_cat.h"
+#include "storage/configuration_repository.h"
+#include "storage/live_data_repository.h"
+#include "storage/site_repository.h"
+#include "storage/write_requests.h"
+
+namespace energysites::storage {
+namespace {
+
+// What every session must have, whatever the role or the database says; one round trip.
+std::string Settings(const SessionOptions& options) {
+  const auto milliseconds = [](absl::Duration d) { return absl::ToInt64Milliseconds(d); };
+  return absl::StrCat(
+      "SET search_path = public, pg_temp; SET timezone = 'UTC'; SET synchronous_commit = on"
+      "; SET statement_timeout = ",
+      milliseconds(options.statement_timeout),
+      "; SET lock_timeout = ", milliseconds(options.lock_timeout),
+      "; SET idle_in_transaction_session_timeout = ",
+      milliseconds(options.idle_in_transaction_timeout));
+}
+
+}  // namespace
+
+std::vector<Statements> AllStatements() {
+  return {SiteRepository::AllStatements(), ConfigurationRepository::AllStatements(),
+          LiveDataRepository::AllStatements(), WriteRequestStatements()};
+}
+
+pqxx::connection& Session::Connect() {
+  if (connection_ != nullptr) return *connection_;
+  auto connection = std::make_unique<pqxx::connection>(options_.dsn);
+  pqxx::nontransaction(*connection).exec(Settings(options_));
+  for (const Statements& statements : AllStatements()) {
+    for (const Statement* statement : statements) {
+      connection->prepare(statement->name, statement->sql);
+    }
+  }
+  const std::lock_guard<std::mutex> lock(mutex_);
+  connection_ = std::move(connection);
+  return *connection_;
+}
+
+absl::Status Session::Fail() {
+  absl::Status status = StatusFromException();
+  // libpqxx would reconnect by itself, as a session without our settings.
+  if (absl::IsUnavailable(status)) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    connection_.reset();
+  }
+  return cancelled_ ? absl::CancelledError("the caller gave up") : status;
+}
+
+void Session::Cancel() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  cancelled_ = true;
+  if (connection_ == nullptr) return;
+  try {
+    connection_->cancel_query();
+  } catch (const std::exception&) {
+    // The database is away: the query fails without our help.
+  }
+}
+
+void Session::Begin() { cancelled_ = false; }
+
+}  // namespace energysites::storage

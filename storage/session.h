@@ -1,0 +1,90 @@
+// One connection to the database and the transactions on it.
+#ifndef STORAGE_SESSION_H_
+#define STORAGE_SESSION_H_
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <pqxx/pqxx>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "storage/errors.h"
+#include "storage/statement.h"
+
+namespace energysites::storage {
+
+// All that a session prepares, by repository.
+std::vector<Statements> AllStatements();
+
+struct SessionOptions {
+  // From CompleteDsn. Secret.
+  std::string dsn;
+  absl::Duration statement_timeout = absl::Seconds(30);
+  absl::Duration lock_timeout = absl::Seconds(5);
+  absl::Duration idle_in_transaction_timeout = absl::Seconds(30);
+};
+
+// Connects on first use, with the timeouts and the prepared statements set, and again after the
+// connection was lost. For one thread, but for Cancel.
+class Session {
+ public:
+  explicit Session(SessionOptions options) : options_(std::move(options)) {}
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  // Runs `body` (pqxx::work& -> StatusOr<T>) in one READ COMMITTED transaction, and commits if it
+  // returns a value. OK means committed. A value that is not OK, or an exception, rolls back. A
+  // deadlock, a serialization failure or a lost race for a key is tried once more.
+  //
+  // Returns UNAVAILABLE if the database is away (the commit may then have happened or not),
+  // CANCELLED after Cancel, else what StatusFromException says.
+  template <class Body>
+  auto Transact(Body body) -> decltype(body(std::declval<pqxx::work&>())) {
+    auto result = TransactOnce(body);
+    return IsWorthRetrying(result.status()) ? TransactOnce(body) : std::move(result);
+  }
+
+  // Stops what runs now and refuses further transactions until Begin. From any thread; waits for
+  // the database to take the request, so not from a thread that must not block. The owner sees to
+  // it that Begin waits for a Cancel under way, or it would hit the next job's query.
+  void Cancel();
+  void Begin();
+
+  // Whether the caller gave up: for work that takes several transactions.
+  bool cancelled() const { return cancelled_; }
+
+ private:
+  // Connects if not connected; throws what pqxx throws.
+  pqxx::connection& Connect();
+  // The status of the exception in flight; drops a connection that is no good any more.
+  absl::Status Fail();
+
+  template <class Body>
+  auto TransactOnce(Body& body) -> decltype(body(std::declval<pqxx::work&>())) {
+    if (cancelled_) return absl::CancelledError("the caller gave up");
+    try {
+      pqxx::work transaction(Connect());
+      auto result = body(transaction);
+      if (result.ok()) transaction.commit();
+      return result;
+    } catch (...) {
+      return Fail();
+    }
+  }
+
+  const SessionOptions options_;
+  std::atomic<bool> cancelled_ = false;
+  // Guards the pointer, not the connection: Cancel may come from another thread while this one
+  // uses the connection, but not while it makes or drops it.
+  std::mutex mutex_;
+  std::unique_ptr<pqxx::connection> connection_;
+};
+
+}  // namespace energysites::storage
+
+#endif  // STORAGE_SESSION_H_

@@ -1,0 +1,55 @@
+// Sites in the database.
+#ifndef STORAGE_SITE_REPOSITORY_H_
+#define STORAGE_SITE_REPOSITORY_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "energysites/v1/sites.pb.h"
+#include "storage/rows.h"
+#include "storage/session.h"
+#include "storage/statement.h"
+#include "storage/write_requests.h"
+
+namespace energysites::storage {
+
+// Whether there is such a site and it is not being deleted.
+bool SiteExists(pqxx::work& tx, int64_t id);
+
+// Takes valid requests only. A site that is being deleted counts as gone, but for Delete. Every
+// method may also return what Session::Transact does.
+class SiteRepository {
+ public:
+  explicit SiteRepository(Session& session) : session_(session) {}
+  static Statements AllStatements();
+
+  // Returns ALREADY_EXISTS if the request_id was used for another request.
+  absl::StatusOr<v1::Site> Create(const v1::CreateSiteRequest& request,
+                                  const std::optional<WriteRequest>& write_request);
+
+  // Returns NOT_FOUND if there is no such site.
+  absl::StatusOr<v1::Site> Get(int64_t id);
+
+  // The sites after `page.last_key` {id}, by ascending id.
+  absl::StatusOr<std::vector<v1::Site>> List(const Page& page);
+
+  // Changes `fields` (names of Site's fields) only. Returns NOT_FOUND if there is no such site,
+  // ABORTED if the etag sent is not the stored one.
+  absl::StatusOr<v1::Site> Update(const v1::UpdateSiteRequest& request,
+                                  const std::vector<std::string>& fields);
+
+  // Marks the site, so that it takes no new data, then deletes its live data in transactions of
+  // bounded size, then the rest. Goes on where an earlier call stopped. Returns NOT_FOUND if there
+  // is no such site, ABORTED if the etag sent is not the stored one.
+  absl::StatusOr<google::protobuf::Empty> Delete(const v1::DeleteSiteRequest& request);
+
+ private:
+  Session& session_;
+};
+
+}  // namespace energysites::storage
+
+#endif  // STORAGE_SITE_REPOSITORY_H_
