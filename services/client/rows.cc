@@ -1,0 +1,76 @@
+#include "services/client/rows.h"
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "services/client/csv.h"
+#include "services/client/field_text.h"
+
+namespace energysites {
+namespace {
+
+// Null for `site_name`, which is no field.
+const google::protobuf::FieldDescriptor* FieldOf(const CsvColumn& column,
+                                                 const google::protobuf::Message& message) {
+  return message.GetDescriptor()->FindFieldByName(std::string(column.name));
+}
+
+}  // namespace
+
+const std::vector<CsvColumn>& SiteColumns() {
+  static const auto& columns = *new std::vector<CsvColumn>{{"name"}, {"location"}};
+  return columns;
+}
+
+const std::vector<CsvColumn>& ConfigurationColumns() {
+  static const auto& columns =
+      *new std::vector<CsvColumn>{{"site_name"},
+                                  {"battery_vendor"},
+                                  {"battery_capacity_kwh"},
+                                  {"battery_max_power_kw"},
+                                  {"production_pv_units"},
+                                  {"production_bio_units"},
+                                  {"production_cro_units"},
+                                  {"production_pv_kwp", /*required=*/false},
+                                  {"production_cro_kwp", /*required=*/false}};
+  return columns;
+}
+
+const std::vector<CsvColumn>& LiveDataColumns() {
+  static const auto& columns =
+      *new std::vector<CsvColumn>{{"site_name"},        {"dt_stamp"},        {"soc"},
+                                  {"load_kwh"},         {"net_load_kwh"},    {"pv_notification"},
+                                  {"bio_notification"}, {"cro_notification"}};
+  return columns;
+}
+
+std::vector<Fault> ReadRow(const CsvRow& row, const std::vector<CsvColumn>& columns,
+                           absl::string_view resource, google::protobuf::Message& message) {
+  if (!row.status.ok()) return {{row.line, std::string(row.status.message())}};
+  std::vector<Fault> faults;
+  for (size_t i = 0; i < columns.size(); ++i) {
+    const google::protobuf::FieldDescriptor* field = FieldOf(columns[i], message);
+    if (field == nullptr) continue;
+    const absl::Status status = SetFromText(*field, row.fields[i], message);
+    if (!status.ok()) {
+      faults.push_back(
+          {row.line, absl::StrCat(resource, ".", columns[i].name, ": ", status.message())});
+    }
+  }
+  return faults;
+}
+
+std::string WriteRow(const google::protobuf::Message& message,
+                     const std::vector<CsvColumn>& columns, absl::string_view site_name) {
+  return absl::StrJoin(columns, ",", [&](std::string* line, const CsvColumn& column) {
+    const google::protobuf::FieldDescriptor* field = FieldOf(column, message);
+    line->append(field == nullptr ? CsvField(site_name) : CsvField(FieldToText(*field, message)));
+  });
+}
+
+std::string WriteHeader(const std::vector<CsvColumn>& columns) {
+  return absl::StrJoin(columns, ",", [](std::string* line, const CsvColumn& column) {
+    line->append(column.name.data(), column.name.size());
+  });
+}
+
+}  // namespace energysites

@@ -1,0 +1,32 @@
+// The columns of the three CSV files, and their rows as messages. A column bears the name of the
+// field that it fills; `site_name` stands for `site_id`.
+#pragma once
+
+#include <google/protobuf/message.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "services/client/csv_file.h"
+#include "services/client/report.h"
+
+namespace energysites {
+
+const std::vector<CsvColumn>& SiteColumns();
+const std::vector<CsvColumn>& ConfigurationColumns();
+const std::vector<CsvColumn>& LiveDataColumns();
+
+// Fills `message`, a `resource`, from `row`, except for `site_name`. Returns what could not be
+// read, column by column.
+std::vector<Fault> ReadRow(const CsvRow& row, const std::vector<CsvColumn>& columns,
+                           absl::string_view resource, google::protobuf::Message& message);
+
+// `message` as a line that ReadRow reads back.
+std::string WriteRow(const google::protobuf::Message& message,
+                     const std::vector<CsvColumn>& columns, absl::string_view site_name);
+
+// The header line.
+std::string WriteHeader(const std::vector<CsvColumn>& columns);
+
+}  // namespace energysites
