@@ -1,0 +1,139 @@
+// Judge 1 of the validation corpus: our validator.
+#include <fstream>
+#include <map>
+#include <memory>
+#include <set>
+#include <sstream>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "energysites/v1/configurations.pb.h"
+#include "energysites/v1/live_data.pb.h"
+#include "energysites/v1/sites.pb.h"
+#include "google/protobuf/dynamic_message.h"
+#include "google/protobuf/text_format.h"
+#include "gtest/gtest.h"
+#include "tests/validation/corpus.pb.h"
+#include "validation/validator.h"
+
+namespace energysites {
+namespace {
+
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+
+constexpr const char* kFiles[] = {"sites", "configurations", "live_data"};
+
+testing::Corpus ReadCorpus(const std::string& name) {
+  const std::string path = absl::StrCat(CORPUS_DIR "/corpus_", name, ".textproto");
+  std::ifstream file(path);
+  std::ostringstream text;
+  text << file.rdbuf();
+  testing::Corpus corpus;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text.str(), &corpus)) << path;
+  return corpus;
+}
+
+std::unique_ptr<Message> Unpack(const google::protobuf::Any& any) {
+  std::string type_name;
+  EXPECT_TRUE(google::protobuf::Any::ParseAnyTypeUrl(any.type_url(), &type_name));
+  const auto* type =
+      google::protobuf::DescriptorPool::generated_pool()->FindMessageTypeByName(type_name);
+  std::unique_ptr<Message> message(
+      google::protobuf::MessageFactory::generated_factory()->GetPrototype(type)->New());
+  EXPECT_TRUE(message->ParseFromString(any.value()));
+  return message;
+}
+
+// Returns the last field of a path such as `site.name`, and in `message` the message that has it.
+const FieldDescriptor* Resolve(const std::string& path, Message** message) {
+  const std::vector<std::string> names = absl::StrSplit(path, '.');
+  for (size_t i = 0; i + 1 < names.size(); ++i) {
+    *message = (*message)->GetReflection()->MutableMessage(
+        *message, (*message)->GetDescriptor()->FindFieldByName(names[i]));
+  }
+  return (*message)->GetDescriptor()->FindFieldByName(names.back());
+}
+
+void CopyFirstEntry(int copies, Message* request) {
+  auto& batch = dynamic_cast<v1::BatchCreateLiveDataEntriesRequest&>(*request);
+  v1::BatchCreateLiveDataEntriesRequest copied = batch;
+  copied.clear_entries();
+  for (int i = 0; i < copies; ++i) *copied.add_entries() = batch.entries(0);
+  for (int i = 1; i < batch.entries_size(); ++i) *copied.add_entries() = batch.entries(i);
+  batch.Swap(&copied);
+}
+
+std::unique_ptr<Message> MakeRequest(const testing::Corpus& corpus, const testing::Case& it) {
+  std::unique_ptr<Message> request;
+  for (const testing::Base& base : corpus.bases()) {
+    if (base.name() == it.base()) request = Unpack(base.request());
+  }
+  EXPECT_EQ(request == nullptr, it.base().empty()) << it.name();
+  if (it.has_request()) {
+    std::unique_ptr<Message> change = Unpack(it.request());
+    if (request == nullptr) {
+      request = std::move(change);
+    } else {
+      request->MergeFrom(*change);
+    }
+  }
+  for (const std::string& path : it.clear()) {
+    Message* message = request.get();
+    const FieldDescriptor* field = Resolve(path, &message);
+    message->GetReflection()->ClearField(message, field);
+  }
+  for (const testing::LongText& long_text : it.long_texts()) {
+    std::string text;
+    for (int i = 0; i < long_text.times(); ++i) text += long_text.text();
+    Message* message = request.get();
+    const FieldDescriptor* field = Resolve(long_text.field(), &message);
+    message->GetReflection()->SetString(message, field, text);
+  }
+  if (it.copies() > 1) CopyFirstEntry(it.copies(), request.get());
+  return request;
+}
+
+std::multiset<std::string> Expected(const testing::Case& it) {
+  std::multiset<std::string> expected;
+  for (const testing::Violation& violation : it.violations()) {
+    expected.insert(absl::StrCat(violation.field(), " ", violation.rule_id()));
+  }
+  return expected;
+}
+
+TEST(CorpusTest, OurValidatorAgrees) {
+  std::map<const google::protobuf::Descriptor*, Validator> validators;
+  std::set<std::string> names;
+  int valid = 0;
+  for (const char* file : kFiles) {
+    const testing::Corpus corpus = ReadCorpus(file);
+    for (const testing::Case& it : corpus.cases()) {
+      EXPECT_TRUE(names.insert(it.name()).second) << "two cases are called " << it.name();
+      const std::unique_ptr<Message> request = MakeRequest(corpus, it);
+      auto validator = validators.find(request->GetDescriptor());
+      if (validator == validators.end()) {
+        auto compiled = Validator::Compile(*request->GetDescriptor());
+        ASSERT_TRUE(compiled.ok()) << compiled.status();
+        validator = validators.emplace(request->GetDescriptor(), *compiled).first;
+      }
+      std::multiset<std::string> found;
+      for (const Violation& violation : validator->second.Validate(*request)) {
+        found.insert(absl::StrCat(violation.field, " ", violation.rule_id));
+        EXPECT_FALSE(violation.message.empty()) << it.name();
+        EXPECT_LT(violation.message.size(), 300) << it.name();
+      }
+      EXPECT_EQ(found, Expected(it)) << it.name();
+      if (it.violations().empty()) ++valid;
+    }
+  }
+  EXPECT_GE(names.size(), 300);
+  EXPECT_GE(valid, 100);
+  EXPECT_EQ(validators.size(), 15) << "request types of the contract";
+  RecordProperty("cases", static_cast<int>(names.size()));
+  RecordProperty("valid", valid);
+}
+
+}  // namespace
+}  // namespace energysites
