@@ -1,0 +1,55 @@
+#include "services/configurations_service.h"
+
+#include "services/page_token.h"
+#include "services/request_hash.h"
+#include "storage/configuration_repository.h"
+#include "validation/update_mask.h"
+
+namespace energysites {
+
+using google::protobuf::Empty;
+using storage::ConfigurationRepository;
+using storage::Page;
+using storage::Session;
+
+ConfigurationsService::ConfigurationsService(ServiceContext& context) : RawService(context) {
+  Serve<v1::CreateConfigurationRequest, v1::Configuration>(
+      "CreateConfiguration", [](Session& session, const v1::CreateConfigurationRequest& request) {
+        return ConfigurationRepository(session).Create(
+            request, WriteRequestOf(request, request.configuration().site_id()));
+      });
+  Serve<v1::GetConfigurationRequest, v1::Configuration>(
+      "GetConfiguration", [](Session& session, const v1::GetConfigurationRequest& request) {
+        return ConfigurationRepository(session).Get(request.site_id(), request.id());
+      });
+  Serve<v1::ListConfigurationsRequest, v1::ListConfigurationsResponse>(
+      "ListConfigurations",
+      [](Session& session, const v1::ListConfigurationsRequest& request)
+          -> absl::StatusOr<v1::ListConfigurationsResponse> {
+        v1::ListConfigurationsResponse response;
+        auto next_page_token = ListPage(
+            request, 2,
+            [&](const Page& page) {
+              return ConfigurationRepository(session).List(request.site_id(), page);
+            },
+            [](const v1::Configuration& configuration) -> std::vector<int64_t> {
+              return {configuration.site_id(), configuration.id()};
+            },
+            [&](v1::Configuration configuration) {
+              *response.add_configurations() = std::move(configuration);
+            });
+        if (!next_page_token.ok()) return next_page_token.status();
+        response.set_next_page_token(*std::move(next_page_token));
+        return response;
+      });
+  Serve<v1::UpdateConfigurationRequest, v1::Configuration>(
+      "UpdateConfiguration", [](Session& session, const v1::UpdateConfigurationRequest& request) {
+        return ConfigurationRepository(session).Update(request, FieldsToUpdate(request));
+      });
+  Serve<v1::DeleteConfigurationRequest, Empty>(
+      "DeleteConfiguration", [](Session& session, const v1::DeleteConfigurationRequest& request) {
+        return ConfigurationRepository(session).Delete(request);
+      });
+}
+
+}  // namespace energysites

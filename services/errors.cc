@@ -1,0 +1,83 @@
+#include "services/errors.h"
+
+#include <algorithm>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "google/rpc/error_details.pb.h"
+#include "storage/errors.h"
+
+namespace energysites {
+namespace {
+
+// Of the 8 KiB, half for the violations in binary; the text below repeats the first few, and
+// percent-encoding may triple it.
+constexpr size_t kMaxDetailBytes = 4096;
+constexpr size_t kMaxMessageBytes = 512;
+
+absl::Status InvalidArgument(absl::string_view message, absl::string_view reason) {
+  absl::Status status = absl::InvalidArgumentError(message);
+  google::rpc::ErrorInfo info;
+  info.set_reason(std::string(reason));
+  info.set_domain("energysites.v1");
+  storage::AddDetail(status, info);
+  return status;
+}
+
+}  // namespace
+
+absl::Status InvalidRequest(const std::vector<Violation>& violations) {
+  google::rpc::BadRequest bad_request;
+  std::string message;
+  size_t detail_bytes = 0;
+  size_t named = 0;
+  for (const Violation& violation : violations) {
+    google::rpc::BadRequest::FieldViolation detail;
+    detail.set_field(violation.field);
+    detail.set_description(violation.message);
+    detail.set_reason(violation.rule_id);
+    detail_bytes += detail.ByteSizeLong() + 4;
+    if (detail_bytes > kMaxDetailBytes) break;
+    *bad_request.add_field_violations() = std::move(detail);
+    const std::string text = absl::StrCat(violation.field, ": ", violation.message);
+    if (named + 1 == static_cast<size_t>(bad_request.field_violations_size()) &&
+        (named == 0 || message.size() + text.size() < kMaxMessageBytes)) {
+      absl::StrAppend(&message, named == 0 ? "" : "; ", text);
+      ++named;
+    }
+  }
+  if (named < violations.size()) {
+    absl::StrAppend(&message, " (", violations.size(), " violations in all)");
+  }
+  absl::Status status = InvalidArgument(message, "INVALID_REQUEST");
+  storage::AddDetail(status, bad_request);
+  return status;
+}
+
+absl::Status MalformedRequest(absl::string_view type) {
+  return InvalidArgument(absl::StrCat("the request is no valid ", type,
+                                      ": broken encoding, or text that is not UTF-8"),
+                         "MALFORMED_REQUEST");
+}
+
+absl::Status BadPageToken() {
+  google::rpc::BadRequest bad_request;
+  auto* violation = bad_request.add_field_violations();
+  violation->set_field("page_token");
+  violation->set_description(
+      "must be the next_page_token of a call with the same parameters; start again without it");
+  violation->set_reason("page_token.valid");
+  absl::Status status =
+      InvalidArgument(absl::StrCat("page_token: ", violation->description()), "INVALID_REQUEST");
+  storage::AddDetail(status, bad_request);
+  return status;
+}
+
+grpc::Status ToGrpc(const absl::Status& status) {
+  if (status.ok()) return grpc::Status::OK;
+  const google::rpc::Status rpc_status = storage::ToRpcStatus(status);
+  return grpc::Status(static_cast<grpc::StatusCode>(rpc_status.code()), rpc_status.message(),
+                      rpc_status.SerializeAsString());
+}
+
+}  // namespace energysites

@@ -1,0 +1,30 @@
+// The errors that services answer with, and the one place that makes a grpc::Status.
+#ifndef SERVICES_ERRORS_H_
+#define SERVICES_ERRORS_H_
+
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "grpcpp/support/status.h"
+#include "validation/violation.h"
+
+namespace energysites {
+
+// INVALID_ARGUMENT with BadRequest: one field violation for each of `violations`, its reason the
+// rule id. They travel in HTTP/2 trailers, which common clients cap at 8 KiB: when they do not
+// fit, the last are left out and the message says how many there are. `violations` is not empty.
+absl::Status InvalidRequest(const std::vector<Violation>& violations);
+
+// INVALID_ARGUMENT: the bytes are no message of `type`.
+absl::Status MalformedRequest(absl::string_view type);
+
+// INVALID_ARGUMENT: the page token is not one of ours, or belongs to a list with other parameters.
+absl::Status BadPageToken();
+
+// What gRPC sends: code, text and details. The text of an INTERNAL status stays here.
+grpc::Status ToGrpc(const absl::Status& status);
+
+}  // namespace energysites
+
+#endif  // SERVICES_ERRORS_H_

@@ -1,0 +1,184 @@
+#include "services/options.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <map>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/reflection.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "storage/dsn.h"
+
+ABSL_FLAG(std::string, listen_address, "127.0.0.1:50051", "host:port that serves gRPC");
+ABSL_FLAG(std::string, admin_address, "127.0.0.1:9464",
+          "host:port of /metrics, /livez and /readyz; empty for none");
+ABSL_FLAG(std::vector<std::string>, services,
+          (std::vector<std::string>{"sites", "configurations", "live_data"}),
+          "which services this process serves, separated by commas");
+ABSL_FLAG(int, database_connections, 8, "connections to the database, 1 to 1000");
+ABSL_FLAG(int, queue_limit, 1000, "calls that may wait for a connection, 1 to 1000000");
+ABSL_FLAG(absl::Duration, statement_timeout, absl::Seconds(30),
+          "longest a statement may run in the database");
+ABSL_FLAG(absl::Duration, lock_timeout, absl::Seconds(5),
+          "longest a statement may wait for a lock");
+ABSL_FLAG(absl::Duration, idle_in_transaction_timeout, absl::Seconds(30),
+          "longest a transaction may stay open doing nothing");
+ABSL_FLAG(int, drain_seconds, 10, "how long calls under way may take to finish after SIGTERM");
+ABSL_FLAG(std::string, tls_cert, "",
+          "PEM file with the server's certificate chain; empty for no TLS");
+ABSL_FLAG(std::string, tls_key, "", "PEM file with the certificate's private key");
+ABSL_FLAG(std::string, tls_client_ca, "",
+          "PEM file with the authorities whose client certificates are demanded; empty for none");
+ABSL_FLAG(int, max_message_bytes, 4 << 20, "largest request, in bytes");
+ABSL_FLAG(int, memory_limit_mib, 64, "memory for requests being received, in MiB");
+ABSL_FLAG(int, max_connection_age_minutes, 60,
+          "clients are asked to reconnect after this long, so that load spreads to new instances");
+ABSL_FLAG(std::string, database_url_file, "",
+          "file with the app role's libpq DSN or URI, instead of DATABASE_URL");
+ABSL_FLAG(std::string, migrate_database_url_file, "",
+          "file with the owner's libpq DSN or URI, instead of MIGRATE_DATABASE_URL");
+ABSL_FLAG(bool, print_config, false, "print the configuration, secrets hidden, and exit");
+
+namespace energysites {
+namespace {
+
+constexpr char kEnvironmentPrefix[] = "ENERGY_SITES_";
+
+// Ours stand in files of ours; Abseil's own are not for the environment.
+std::map<std::string, absl::CommandLineFlag*> OurFlags() {
+  std::map<std::string, absl::CommandLineFlag*> flags;
+  for (const auto& [name, flag] : absl::GetAllFlags()) {
+    if (absl::StrContains(flag->Filename(), "services/")) flags[std::string(name)] = flag;
+  }
+  return flags;
+}
+
+void SetFlagsFromEnvironment() {
+  for (const auto& [name, flag] : OurFlags()) {
+    const std::string variable = absl::StrCat(kEnvironmentPrefix, absl::AsciiStrToUpper(name));
+    const char* value = std::getenv(variable.c_str());
+    std::string error;
+    if (value != nullptr && !flag->ParseFrom(value, &error)) {
+      std::cerr << "energy-sites: bad value of " << variable << ": " << error << "\n";
+      std::exit(1);
+    }
+  }
+}
+
+absl::StatusOr<std::string> Secret(const std::string& file, const char* variable) {
+  if (file.empty()) {
+    const char* value = std::getenv(variable);
+    return std::string(value == nullptr ? "" : value);
+  }
+  std::ifstream stream(file);
+  std::string text{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
+  if (!stream.good() && !stream.eof()) {
+    return absl::InvalidArgumentError(absl::StrCat("cannot read ", file));
+  }
+  return std::string(absl::StripAsciiWhitespace(text));
+}
+
+absl::Status CheckRange(const char* name, int value, int least, int most) {
+  if (value >= least && value <= most) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("--", name, " must be from ", least, " to ", most, ", not ", value));
+}
+
+}  // namespace
+
+std::vector<char*> ParseFlags(int argc, char** argv) {
+  SetFlagsFromEnvironment();
+  for (int i = 1; i < argc && absl::string_view(argv[i]) != "--"; ++i) {
+    if (!absl::StartsWith(argv[i], "--")) continue;
+    for (char* c = argv[i] + 2; *c != '\0' && *c != '='; ++c) {
+      if (*c == '-') *c = '_';
+    }
+  }
+  return absl::ParseCommandLine(argc, argv);
+}
+
+absl::StatusOr<std::string> AppDsn() {
+  const auto url = Secret(absl::GetFlag(FLAGS_database_url_file), "DATABASE_URL");
+  return url.ok() ? storage::CompleteDsn(*url) : url;
+}
+
+absl::StatusOr<std::string> OwnerDsn() {
+  const auto url = Secret(absl::GetFlag(FLAGS_migrate_database_url_file), "MIGRATE_DATABASE_URL");
+  if (!url.ok()) return url;
+  return url->empty() ? AppDsn() : storage::CompleteDsn(*url);
+}
+
+absl::StatusOr<ServerOptions> ServerOptionsFromFlags() {
+  absl::Status checks;
+  checks.Update(
+      CheckRange("database_connections", absl::GetFlag(FLAGS_database_connections), 1, 1000));
+  checks.Update(CheckRange("queue_limit", absl::GetFlag(FLAGS_queue_limit), 1, 1000000));
+  checks.Update(CheckRange("drain_seconds", absl::GetFlag(FLAGS_drain_seconds), 0, 3600));
+  checks.Update(
+      CheckRange("max_message_bytes", absl::GetFlag(FLAGS_max_message_bytes), 1024, 64 << 20));
+  checks.Update(CheckRange("memory_limit_mib", absl::GetFlag(FLAGS_memory_limit_mib), 8, 1 << 20));
+  checks.Update(CheckRange("max_connection_age_minutes",
+                           absl::GetFlag(FLAGS_max_connection_age_minutes), 1, 1 << 20));
+  if (!checks.ok()) return checks;
+
+  ServerOptions options;
+  for (const std::string& service : absl::GetFlag(FLAGS_services)) {
+    if (service != "sites" && service != "configurations" && service != "live_data") {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "--services knows sites, configurations and live_data, not '", service, "'"));
+    }
+    options.services.insert(service);
+  }
+  if (options.services.empty()) return absl::InvalidArgumentError("--services names no service");
+  options.tls_cert_file = absl::GetFlag(FLAGS_tls_cert);
+  options.tls_key_file = absl::GetFlag(FLAGS_tls_key);
+  options.tls_client_ca_file = absl::GetFlag(FLAGS_tls_client_ca);
+  if (options.tls_cert_file.empty() != options.tls_key_file.empty()) {
+    return absl::InvalidArgumentError("--tls_cert and --tls_key go together");
+  }
+  if (!options.tls_client_ca_file.empty() && options.tls_cert_file.empty()) {
+    return absl::InvalidArgumentError("--tls_client_ca needs --tls_cert and --tls_key");
+  }
+  const auto dsn = AppDsn();
+  if (!dsn.ok()) return dsn.status();
+  options.executor.session.dsn = *dsn;
+  options.executor.session.statement_timeout = absl::GetFlag(FLAGS_statement_timeout);
+  options.executor.session.lock_timeout = absl::GetFlag(FLAGS_lock_timeout);
+  options.executor.session.idle_in_transaction_timeout =
+      absl::GetFlag(FLAGS_idle_in_transaction_timeout);
+  options.executor.connections = absl::GetFlag(FLAGS_database_connections);
+  options.executor.queue_limit = absl::GetFlag(FLAGS_queue_limit);
+  options.listen_address = absl::GetFlag(FLAGS_listen_address);
+  options.admin_address = absl::GetFlag(FLAGS_admin_address);
+  options.drain = absl::Seconds(absl::GetFlag(FLAGS_drain_seconds));
+  options.max_message_bytes = absl::GetFlag(FLAGS_max_message_bytes);
+  options.memory_limit_mib = absl::GetFlag(FLAGS_memory_limit_mib);
+  options.max_connections_age_minutes = absl::GetFlag(FLAGS_max_connection_age_minutes);
+  return options;
+}
+
+bool PrintConfigWanted() { return absl::GetFlag(FLAGS_print_config); }
+
+std::string ConfigText() {
+  std::string text;
+  for (const auto& [name, flag] : OurFlags()) {
+    absl::StrAppend(&text, "--", name, "=", flag->CurrentValue(), "\n");
+  }
+  const auto app = AppDsn();
+  const auto owner = OwnerDsn();
+  absl::StrAppend(
+      &text, "DATABASE_URL: ", app.ok() ? storage::DsnWithoutSecrets(*app) : "unreadable",
+      "\nMIGRATE_DATABASE_URL: ", owner.ok() ? storage::DsnWithoutSecrets(*owner) : "unreadable",
+      "\n");
+  return text;
+}
+
+}  // namespace energysites

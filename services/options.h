@@ -1,0 +1,49 @@
+// What `energy-sites` is told by flags, environment and files.
+#ifndef SERVICES_OPTIONS_H_
+#define SERVICES_OPTIONS_H_
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "storage/executor.h"
+
+namespace energysites {
+
+struct ServerOptions {
+  std::string listen_address;
+  std::string admin_address;  // Empty for none.
+  std::set<std::string> services;
+  storage::ExecutorOptions executor;
+  absl::Duration drain;
+  std::string tls_cert_file, tls_key_file, tls_client_ca_file;  // Empty for none.
+  int max_message_bytes = 0;
+  int memory_limit_mib = 0;
+  int max_connections_age_minutes = 0;
+};
+
+// Sets flags from the command line, over ENERGY_SITES_<FLAG> from the environment. Dashes in the
+// names of flags count as underscores. Returns the arguments that are no flags, the program's name
+// first. Ends the program with a text and exit code 1 for an unknown flag or a bad value.
+std::vector<char*> ParseFlags(int argc, char** argv);
+
+// Return INVALID_ARGUMENT for values that make no sense together.
+absl::StatusOr<ServerOptions> ServerOptionsFromFlags();
+
+// DSNs of the app role and of the owner, from DATABASE_URL and MIGRATE_DATABASE_URL (default: the
+// same) or the files that flags name; completed by storage::CompleteDsn.
+absl::StatusOr<std::string> AppDsn();
+absl::StatusOr<std::string> OwnerDsn();
+
+// Whether --print_config is set.
+bool PrintConfigWanted();
+
+// All flags with their values and both DSNs, secrets hidden, a line each.
+std::string ConfigText();
+
+}  // namespace energysites
+
+#endif  // SERVICES_OPTIONS_H_

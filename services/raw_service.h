@@ -1,0 +1,69 @@
+// A gRPC service whose methods all go through UnaryMethod.
+#ifndef SERVICES_RAW_SERVICE_H_
+#define SERVICES_RAW_SERVICE_H_
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "google/protobuf/descriptor.h"
+#include "services/unary_call.h"
+
+namespace energysites {
+
+// `Contract` is a generated service class such as v1::Sites. Methods are registered as raw ones,
+// which get the bytes: gRPC itself would answer UNIMPLEMENTED without a text to a request that
+// does not parse.
+template <class Contract>
+class RawService : public Contract::Service {
+ public:
+  // What is wrong with the rules that the requests declare; the server must not start then.
+  const absl::Status& status() const { return status_; }
+
+ protected:
+  explicit RawService(ServiceContext& context) : context_(context) {}
+
+  // Serves `name` by `handler` (storage::Session&, const Request& -> StatusOr<Response>).
+  template <class Request, class Response, class Handler>
+  void Serve(const std::string& name, Handler handler) {
+    ServeTolerantly<Request, Response>(
+        name, nullptr,
+        [handler](storage::Session& session, const Request& request,
+                  const std::vector<Violation>&) { return handler(session, request); });
+  }
+
+  // The same for a handler that settles some violations itself.
+  template <class Request, class Response>
+  void ServeTolerantly(const std::string& name,
+                       typename UnaryMethod<Request, Response>::Tolerance tolerance,
+                       typename UnaryMethod<Request, Response>::Handler handler) {
+    using grpc::ByteBuffer;
+    absl::StatusOr<Validator> validator = Validator::Compile(*Request::descriptor());
+    if (!validator.ok()) {
+      status_.Update(validator.status());
+      return;
+    }
+    const std::string service = Contract::service_full_name();
+    auto method = std::make_shared<UnaryMethod<Request, Response>>(
+        context_, service, name, *std::move(validator), std::move(handler), std::move(tolerance));
+    const int index = google::protobuf::DescriptorPool::generated_pool()
+                          ->FindServiceByName(service)
+                          ->FindMethodByName(name)
+                          ->index();
+    this->MarkMethodRawCallback(
+        index,
+        new grpc::internal::CallbackUnaryHandler<ByteBuffer, ByteBuffer>(
+            [method](grpc::CallbackServerContext* context, const ByteBuffer* request,
+                     ByteBuffer* response) { return method->Start(context, request, response); }));
+  }
+
+ private:
+  ServiceContext& context_;
+  absl::Status status_;
+};
+
+}  // namespace energysites
+
+#endif  // SERVICES_RAW_SERVICE_H_

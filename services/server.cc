@@ -1,0 +1,232 @@
+#include "services/server.h"
+
+#include <csignal>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "grpcpp/ext/proto_server_reflection_plugin.h"
+#include "grpcpp/grpcpp.h"
+#include "grpcpp/health_check_service_interface.h"
+#include "prometheus/gauge.h"
+#include "services/admin_server.h"
+#include "services/configurations_service.h"
+#include "services/live_data_service.h"
+#include "services/log.h"
+#include "services/reflection.h"
+#include "services/sites_service.h"
+#include "storage/database_monitor.h"
+#include "storage/migrations.h"
+
+namespace energysites {
+namespace {
+
+constexpr int kMaxStreamsPerConnection = 1000;
+constexpr int kMaxMetadataBytes = 16 << 10;
+constexpr int kHandshakeTimeoutMs = 10'000;
+constexpr int kMaxIdleMs = 5 * 60'000;
+constexpr int kAgeGraceMs = 60'000;
+
+absl::StatusOr<std::string> ReadFile(const std::string& path) {
+  std::ifstream stream(path);
+  std::string text{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
+  if (text.empty()) return absl::InvalidArgumentError(absl::StrCat("cannot read ", path));
+  return text;
+}
+
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Credentials(const ServerOptions& options) {
+  if (options.tls_cert_file.empty()) return grpc::InsecureServerCredentials();
+  const auto cert = ReadFile(options.tls_cert_file);
+  if (!cert.ok()) return cert.status();
+  const auto key = ReadFile(options.tls_key_file);
+  if (!key.ok()) return key.status();
+  const bool mutual = !options.tls_client_ca_file.empty();
+  grpc::SslServerCredentialsOptions tls(
+      mutual ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY
+             : GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
+  tls.pem_key_cert_pairs.push_back({*key, *cert});
+  if (mutual) {
+    const auto client_ca = ReadFile(options.tls_client_ca_file);
+    if (!client_ca.ok()) return client_ca.status();
+    tls.pem_root_certs = *client_ca;
+  }
+  return grpc::SslServerCredentials(tls);
+}
+
+// The limits that keep one client from taking the whole server.
+void SetLimits(const ServerOptions& options, grpc::ServerBuilder* builder) {
+  builder->SetMaxReceiveMessageSize(options.max_message_bytes);
+  builder->SetResourceQuota(
+      grpc::ResourceQuota("requests").Resize((size_t{1} << 20) * options.memory_limit_mib));
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
+  builder->AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
+  builder->AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
+  // A handshake that stops half way is not idle for gRPC, nor old before its age.
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kMaxIdleMs);
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS,
+                              options.max_connections_age_minutes * 60'000);
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, kAgeGraceMs);
+  // Else a second server on a taken port would start without a word and take half of the calls.
+  builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+}
+
+// Which services are healthy, told to gRPC's health service and to /readyz.
+class Health {
+ public:
+  explicit Health(std::vector<std::string> services) : services_(std::move(services)) {}
+
+  void Attach(grpc::HealthCheckServiceInterface* service) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    service_ = service;
+    Tell();
+  }
+
+  void Set(const absl::Status& status) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (draining_) return;
+    status_ = status;
+    Tell();
+  }
+
+  void Drain() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    draining_ = true;
+    status_ = absl::UnavailableError("the server is shutting down");
+    Tell();
+  }
+
+  absl::Status status() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return status_;
+  }
+
+ private:
+  void Tell() {
+    if (service_ == nullptr) return;
+    for (const std::string& name : services_) service_->SetServingStatus(name, status_.ok());
+    service_->SetServingStatus("", status_.ok());
+  }
+
+  const std::vector<std::string> services_;
+  mutable std::mutex mutex_;
+  grpc::HealthCheckServiceInterface* service_ = nullptr;
+  bool draining_ = false;
+  absl::Status status_ = absl::UnavailableError("the database was not reached yet");
+};
+
+// Gauges that are read when someone asks for them.
+std::function<std::vector<prometheus::MetricFamily>()> CollectMetrics(
+    const std::shared_ptr<prometheus::Registry>& registry, const storage::Executor& executor,
+    const Health& health) {
+  const auto gauge = [&](const char* name, const char* help) {
+    return &prometheus::BuildGauge().Name(name).Help(help).Register(*registry).Add({});
+  };
+  auto* const queued =
+      gauge("energy_sites_executor_queued_calls", "Calls that wait for a connection.");
+  auto* const running =
+      gauge("energy_sites_executor_running_calls", "Calls that use a connection.");
+  auto* const available = gauge("energy_sites_database_available", "1 if the database answers.");
+  return [=, &executor, &health] {
+    queued->Set(executor.queued());
+    running->Set(executor.running());
+    available->Set(health.status().ok() ? 1 : 0);
+    return registry->Collect();
+  };
+}
+
+// A thread that watches the database tells the executor and health, and logs.
+void OnDatabaseChange(const absl::Status& status, storage::Executor& executor, Health& health) {
+  executor.SetDatabaseAvailable(status.ok());
+  health.Set(status);
+  if (status.ok()) {
+    Log(spdlog::level::info, "database is available", {});
+  } else {
+    Log(spdlog::level::err, "database is away", {{"reason", status.message()}});
+  }
+}
+
+}  // namespace
+
+absl::Status Serve(const ServerOptions& options) {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+
+  const auto credentials = Credentials(options);
+  if (!credentials.ok()) return credentials.status();
+
+  const auto registry = std::make_shared<prometheus::Registry>();
+  storage::Executor executor(options.executor);
+  executor.SetDatabaseAvailable(false);
+  ServiceContext context{executor, *registry};
+
+  std::vector<std::unique_ptr<grpc::Service>> services;
+  std::vector<std::string> names;
+  absl::Status rules;
+  const auto add = [&](const char* flag, auto make, const char* full_name) {
+    if (options.services.count(flag) == 0) return;
+    auto service = make();
+    rules.Update(service->status());
+    services.push_back(std::move(service));
+    names.push_back(full_name);
+  };
+  add(
+      "sites", [&] { return std::make_unique<SitesService>(context); },
+      v1::Sites::service_full_name());
+  add(
+      "configurations", [&] { return std::make_unique<ConfigurationsService>(context); },
+      v1::Configurations::service_full_name());
+  add(
+      "live_data", [&] { return std::make_unique<LiveDataService>(context); },
+      v1::LiveData::service_full_name());
+  if (!rules.ok()) return rules;
+
+  Health health(names);
+  names.insert(names.end(), {"grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection",
+                             "grpc.reflection.v1alpha.ServerReflection"});
+  ReflectionService reflection(names);
+
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::ServerBuilder builder;
+  SetLimits(options, &builder);
+  builder.AddListeningPort(options.listen_address, *credentials);
+  for (const auto& service : services) builder.RegisterService(service.get());
+  builder.RegisterService(&reflection);
+  const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  if (server == nullptr) {
+    return absl::UnavailableError(absl::StrCat("cannot listen on ", options.listen_address,
+                                               " (--listen_address): is the port taken?"));
+  }
+  health.Attach(server->GetHealthCheckService());
+
+  std::unique_ptr<AdminServer> admin;
+  if (!options.admin_address.empty()) {
+    auto started =
+        AdminServer::Start(options.admin_address, CollectMetrics(registry, executor, health),
+                           [&health] { return health.status(); });
+    if (!started.ok()) return started.status();
+    admin = *std::move(started);
+  }
+  const storage::DatabaseMonitor monitor(
+      options.executor.session.dsn, storage::Migrations().back().version,
+      [&](const absl::Status& status) { OnDatabaseChange(status, executor, health); });
+  Log(spdlog::level::info, "serving", {{"listen_address", options.listen_address}});
+
+  int signal = 0;
+  sigwait(&signals, &signal);
+  Log(spdlog::level::info, "draining", {{"signal", strsignal(signal)}});
+  health.Drain();
+  server->Shutdown(std::chrono::system_clock::now() + absl::ToChronoSeconds(options.drain));
+  Log(spdlog::level::info, "stopped", {});
+  return absl::OkStatus();
+}
+
+}  // namespace energysites

@@ -1,0 +1,21 @@
+// The server: the three services, health, reflection and the admin port on one process.
+#ifndef SERVICES_SERVER_H_
+#define SERVICES_SERVER_H_
+
+#include "absl/status/status.h"
+#include "services/options.h"
+
+namespace energysites {
+
+// Serves until SIGTERM or SIGINT, then drains: health says NOT_SERVING, calls under way may finish
+// within `drain`, what is left is cut off. While the database is away the server stays up, says
+// NOT_SERVING and answers UNAVAILABLE.
+//
+// Returns OK after a drain, UNAVAILABLE if an address cannot be had, INVALID_ARGUMENT if a TLS
+// file is unreadable, UNIMPLEMENTED if the contract declares a rule that is not supported. Blocks
+// the two signals for the whole process: call it before any thread starts.
+absl::Status Serve(const ServerOptions& options);
+
+}  // namespace energysites
+
+#endif  // SERVICES_SERVER_H_

@@ -1,0 +1,47 @@
+#include "services/sites_service.h"
+
+#include "services/page_token.h"
+#include "services/request_hash.h"
+#include "storage/site_repository.h"
+#include "validation/update_mask.h"
+
+namespace energysites {
+
+using google::protobuf::Empty;
+using storage::Page;
+using storage::Session;
+using storage::SiteRepository;
+
+SitesService::SitesService(ServiceContext& context) : RawService(context) {
+  Serve<v1::CreateSiteRequest, v1::Site>(
+      "CreateSite", [](Session& session, const v1::CreateSiteRequest& request) {
+        return SiteRepository(session).Create(request, WriteRequestOf(request, storage::kNoSite));
+      });
+  Serve<v1::GetSiteRequest, v1::Site>("GetSite",
+                                      [](Session& session, const v1::GetSiteRequest& request) {
+                                        return SiteRepository(session).Get(request.id());
+                                      });
+  Serve<v1::ListSitesRequest, v1::ListSitesResponse>(
+      "ListSites",
+      [](Session& session,
+         const v1::ListSitesRequest& request) -> absl::StatusOr<v1::ListSitesResponse> {
+        v1::ListSitesResponse response;
+        auto next_page_token = ListPage(
+            request, 1, [&](const Page& page) { return SiteRepository(session).List(page); },
+            [](const v1::Site& site) -> std::vector<int64_t> { return {site.id()}; },
+            [&](v1::Site site) { *response.add_sites() = std::move(site); });
+        if (!next_page_token.ok()) return next_page_token.status();
+        response.set_next_page_token(*std::move(next_page_token));
+        return response;
+      });
+  Serve<v1::UpdateSiteRequest, v1::Site>(
+      "UpdateSite", [](Session& session, const v1::UpdateSiteRequest& request) {
+        return SiteRepository(session).Update(request, FieldsToUpdate(request));
+      });
+  Serve<v1::DeleteSiteRequest, Empty>("DeleteSite",
+                                      [](Session& session, const v1::DeleteSiteRequest& request) {
+                                        return SiteRepository(session).Delete(request);
+                                      });
+}
+
+}  // namespace energysites

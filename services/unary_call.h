@@ -1,0 +1,144 @@
+// The one wrapper that every unary call goes through: it parses and validates the request, runs
+// the handler on the executor with a valid one, answers, logs and counts.
+#ifndef SERVICES_UNARY_CALL_H_
+#define SERVICES_UNARY_CALL_H_
+
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "grpcpp/impl/codegen/proto_utils.h"
+#include "grpcpp/server_context.h"
+#include "grpcpp/support/byte_buffer.h"
+#include "grpcpp/support/server_callback.h"
+#include "services/call_observer.h"
+#include "services/errors.h"
+#include "storage/executor.h"
+#include "storage/session.h"
+#include "validation/validator.h"
+
+namespace energysites {
+
+// What the services of a process share; outlives them.
+struct ServiceContext {
+  storage::Executor& executor;
+  prometheus::Registry& metrics;
+};
+
+// A unary rpc: its rules, its handler, its metrics. Shared by all its calls, and outlives them.
+template <class Request, class Response>
+class UnaryMethod {
+ public:
+  using Violations = std::vector<Violation>;
+  // Runs on an executor's thread with a request that keeps the rules, but for `tolerated` ones.
+  using Handler = std::function<absl::StatusOr<Response>(storage::Session&, const Request&,
+                                                         const Violations& tolerated)>;
+  // Whether the handler settles this violation itself.
+  using Tolerance = std::function<bool(const Request&, const Violation&)>;
+
+  UnaryMethod(ServiceContext& context, const std::string& service, const std::string& name,
+              Validator validator, Handler handler, Tolerance tolerance)
+      : executor_(context.executor),
+        service_(service),
+        name_(name),
+        validator_(std::move(validator)),
+        handler_(std::move(handler)),
+        tolerance_(std::move(tolerance)),
+        metrics_(context.metrics, service, name) {}
+
+  // Starts a call, which deletes itself when done.
+  grpc::ServerUnaryReactor* Start(grpc::CallbackServerContext* context,
+                                  const grpc::ByteBuffer* request, grpc::ByteBuffer* response) {
+    return new Call(*this, context, request, response);
+  }
+
+ private:
+  class Call;
+
+  // OK with the tolerated violations, or INVALID_ARGUMENT with all of them.
+  absl::StatusOr<Violations> Validate(const Request& request) const {
+    Violations violations = validator_.Validate(request);
+    for (const Violation& violation : violations) {
+      if (tolerance_ == nullptr || !tolerance_(request, violation)) {
+        return InvalidRequest(violations);
+      }
+    }
+    return violations;
+  }
+
+  storage::Executor& executor_;
+  const std::string service_;
+  const std::string name_;
+  const Validator validator_;
+  const Handler handler_;
+  const Tolerance tolerance_;
+  MethodMetrics metrics_;
+};
+
+template <class Request, class Response>
+class UnaryMethod<Request, Response>::Call : public grpc::ServerUnaryReactor, public storage::Job {
+ public:
+  Call(UnaryMethod& method, grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
+       grpc::ByteBuffer* response)
+      : method_(method), context_(context), response_(response) {
+    method_.metrics_.Started();
+    const absl::Status accepted = Accept(*request);
+    if (!accepted.ok()) Answer(accepted);
+  }
+
+  void Run(storage::Session& session) override {
+    const absl::StatusOr<Response> result = method_.handler_(session, request_, tolerated_);
+    if (!result.ok()) return Answer(result.status());
+    bool own_buffer;
+    const grpc::Status written =
+        grpc::SerializationTraits<Response>::Serialize(*result, response_, &own_buffer);
+    Answer(written.ok() ? absl::OkStatus() : absl::InternalError(written.error_message()));
+  }
+
+  void Drop(absl::Status why) override { Answer(why); }
+  // The client left, or its deadline passed.
+  void OnCancel() override { method_.executor_.Cancel(this); }
+  void OnDone() override { delete this; }
+
+ private:
+  absl::Status Accept(grpc::ByteBuffer request) {
+    if (!grpc::SerializationTraits<Request>::Deserialize(&request, &request_).ok()) {
+      return MalformedRequest(Request::descriptor()->full_name());
+    }
+    absl::StatusOr<Violations> tolerated = method_.Validate(request_);
+    if (!tolerated.ok()) return tolerated.status();
+    tolerated_ = *std::move(tolerated);
+    return method_.executor_.Submit(this);
+  }
+
+  void Answer(const absl::Status& status) {
+    const absl::Duration duration = absl::Now() - start_;
+    method_.metrics_.Handled(status.code(), duration);
+    const auto traceparent = context_->client_metadata().find("traceparent");
+    LogCall(method_.service_, method_.name_, status, duration, context_->peer(),
+            traceparent == context_->client_metadata().end()
+                ? absl::string_view()
+                : absl::string_view(traceparent->second.data(), traceparent->second.size()));
+    // Clients with a retry policy wait as long as we ask them to.
+    if (absl::IsResourceExhausted(status)) {
+      context_->AddTrailingMetadata("grpc-retry-pushback-ms", "1000");
+    }
+    Finish(ToGrpc(status));
+  }
+
+  UnaryMethod& method_;
+  grpc::CallbackServerContext* const context_;
+  grpc::ByteBuffer* const response_;
+  const absl::Time start_ = absl::Now();
+  Request request_;
+  Violations tolerated_;
+};
+
+}  // namespace energysites
+
+#endif  // SERVICES_UNARY_CALL_H_
