@@ -1,0 +1,156 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "services/client/csv.h"
+#include "services/client/csv_file.h"
+
+namespace energysites {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+
+TEST(SplitCsvLineTest, TakesFieldsApart) {
+  EXPECT_THAT(*SplitCsvLine("a,b,c"), ElementsAre("a", "b", "c"));
+  EXPECT_THAT(*SplitCsvLine(""), ElementsAre(""));
+  EXPECT_THAT(*SplitCsvLine(",,"), ElementsAre("", "", ""));
+  EXPECT_THAT(*SplitCsvLine(R"("Fontana, California","say ""hi""","",x)"),
+              ElementsAre("Fontana, California", R"(say "hi")", "", "x"));
+}
+
+TEST(SplitCsvLineTest, RefusesMisplacedQuotes) {
+  EXPECT_THAT(SplitCsvLine(R"("open,1)").status().message(), HasSubstr("not closed"));
+  EXPECT_THAT(SplitCsvLine(R"(a"b,1)").status().message(), HasSubstr("not in quotes"));
+  EXPECT_THAT(SplitCsvLine(R"("a"b,1)").status().message(), HasSubstr("follows a closing quote"));
+}
+
+TEST(CsvFieldTest, IsReadBack) {
+  EXPECT_EQ(CsvField("Building 1"), "Building 1");
+  for (const char* text : {"", "a,b", R"(")", R"(a "b", c)", "Grüße"}) {
+    EXPECT_THAT(*SplitCsvLine(CsvField(text) + ",x"), ElementsAre(text, "x"));
+  }
+}
+
+class CsvFileTest : public ::testing::Test {
+ protected:
+  ~CsvFileTest() override { std::filesystem::remove(path_); }
+
+  absl::StatusOr<std::unique_ptr<CsvFile>> Open(const std::string& content) {
+    std::ofstream(path_, std::ios::binary) << content;
+    return CsvFile::Open(path_, {{"name"}, {"size"}, {"note", /*required=*/false}});
+  }
+
+  // The rows as `line:field|field|field`, or `line:what is wrong`.
+  std::vector<std::string> Rows(const std::string& content) {
+    absl::StatusOr<std::unique_ptr<CsvFile>> file = Open(content);
+    EXPECT_TRUE(file.ok()) << file.status();
+    std::vector<std::string> rows;
+    while (file.ok()) {
+      absl::StatusOr<std::optional<CsvRow>> row = (*file)->Next();
+      EXPECT_TRUE(row.ok()) << row.status();
+      if (!row.ok() || !row->has_value()) break;
+      std::string text = std::to_string((*row)->line) + ":";
+      if (!(*row)->status.ok()) text += std::string((*row)->status.message());
+      for (const std::string& field : (*row)->fields) text += field + "|";
+      rows.push_back(text);
+    }
+    return rows;
+  }
+
+  std::string HeaderError(const std::string& content) {
+    return std::string(Open(content).status().message());
+  }
+
+  const std::string path_ = ::testing::TempDir() + "csv_file_test_" +
+                            ::testing::UnitTest::GetInstance()->current_test_info()->name() +
+                            std::to_string(getpid());
+};
+
+TEST_F(CsvFileTest, ReadsRowsWithTheirLines) {
+  EXPECT_THAT(Rows("name,size\na,1\n\nb,2"), ElementsAre("2:a|1||", "4:b|2||"));
+}
+
+TEST_F(CsvFileTest, TakesByteOrderMarkAndCrlf) {
+  EXPECT_THAT(Rows("\xEF\xBB\xBFname,size\r\na,1\r\n"), ElementsAre("2:a|1||"));
+}
+
+TEST_F(CsvFileTest, TakesColumnsInAnyOrder) {
+  EXPECT_THAT(Rows("note,size,name\nn,1,a\n"), ElementsAre("2:a|1|n|"));
+}
+
+TEST_F(CsvFileTest, GoesOnAfterABadLine) {
+  EXPECT_THAT(Rows("name,size\na\n\"b,2\nc,3,4\nd,4\n"),
+              ElementsAre("2:must have 2 columns, has 1", "3:a quote is opened and not closed",
+                          "4:must have 2 columns, has 3", "5:d|4||"));
+}
+
+TEST_F(CsvFileTest, DropsAnEndlessLineAndGoesOn) {
+  EXPECT_THAT(Rows("name,size\n" + std::string(1'000'000, 'x') + ",1\nb,2\n"),
+              ElementsAre(HasSubstr("2:the line is longer than"), "3:b|2||"));
+}
+
+TEST_F(CsvFileTest, ReadsLinesAcrossItsBuffer) {
+  std::string content = "name,size\n";
+  const std::string name(60'000, 'n');
+  for (int i = 0; i < 50; ++i) content += name + "," + std::to_string(i) + "\n";
+  const std::vector<std::string> rows = Rows(content);
+  ASSERT_THAT(rows, SizeIs(50));
+  for (int i = 0; i < 50; ++i) {
+    EXPECT_EQ(rows[i], std::to_string(i + 2) + ":" + name + "|" + std::to_string(i) + "||");
+  }
+}
+
+TEST_F(CsvFileTest, ChecksTheHeader) {
+  EXPECT_THAT(HeaderError(""), HasSubstr(":1: the file is empty"));
+  EXPECT_THAT(HeaderError("a,1\n"), HasSubstr(":1: unknown column \"a\""));
+  EXPECT_THAT(HeaderError("name\n"), HasSubstr(":1: column size is missing"));
+  EXPECT_THAT(HeaderError("name,size,name\n"), HasSubstr(":1: column name stands twice"));
+  EXPECT_THAT(HeaderError("\"name,size\n"), HasSubstr(":1: a quote is opened"));
+}
+
+TEST_F(CsvFileTest, MissingFileIsAnError) {
+  EXPECT_THAT(CsvFile::Open(path_ + "_absent", {{"name"}}).status().message(),
+              HasSubstr("No such file"));
+}
+
+TEST_F(CsvFileTest, ReadsGzipAndTellsWhenItIsCutShort) {
+  std::string content = "name,size\n";
+  for (int i = 0; i < 100'000; ++i) {
+    content += "site " + std::to_string(i * 7919) + "," + std::to_string(i) + "\n";
+  }
+  gzFile gz = gzopen(path_.c_str(), "wb");
+  ASSERT_EQ(gzwrite(gz, content.data(), content.size()), static_cast<int>(content.size()));
+  ASSERT_EQ(gzclose(gz), Z_OK);
+
+  const auto count = [this](absl::Status& end) {
+    int rows = 0;
+    auto file = CsvFile::Open(path_, {{"name"}, {"size"}});
+    for (; file.ok(); ++rows) {
+      auto row = (*file)->Next();
+      end = row.status();
+      if (!row.ok() || !row->has_value()) break;
+    }
+    return rows;
+  };
+  absl::Status end;
+  EXPECT_EQ(count(end), 100'000);
+  EXPECT_TRUE(end.ok()) << end;
+
+  std::filesystem::resize_file(path_, std::filesystem::file_size(path_) / 2);
+  const int rows = count(end);
+  EXPECT_GT(rows, 0);
+  EXPECT_LT(rows, 100'000);
+  EXPECT_THAT(end.message(), HasSubstr("cannot be read after line"));
+}
+
+}  // namespace
+}  // namespace energysites

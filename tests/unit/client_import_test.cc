@@ -1,0 +1,419 @@
+// Import and export against a service of a few lines that answers as the contract says, and whose
+// memory the tests may tamper with: what a real one would take days for happens here at once.
+#include <gmock/gmock.h>
+#include <google/rpc/error_details.pb.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <sstream>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "services/client/export.h"
+#include "services/client/import.h"
+
+namespace energysites {
+namespace {
+
+using ::testing::HasSubstr;
+
+// What the services share. Entries are kept in the order of their ids.
+struct Store {
+  std::mutex mutex;
+  int64_t next_id = 1;
+  std::map<int64_t, v1::Site> sites;
+  std::map<int64_t, v1::Configuration> configurations;
+  std::map<int64_t, v1::LiveDataEntry> entries;
+  std::map<std::string, std::string> answers;  // by request id
+  int batches_until_cut = -1;                  // then every batch is stored and not answered
+  int refusals = 0;                            // calls still to be refused with RetryInfo
+};
+
+grpc::Status NotFound() { return {grpc::StatusCode::NOT_FOUND, "not found"}; }
+
+// Runs `make` unless `request_id` was answered before, and remembers the answer.
+template <typename Response, typename Make>
+grpc::Status Once(Store& store, const std::string& request_id, Response* response, Make make) {
+  const auto found = store.answers.find(request_id);
+  if (found != store.answers.end()) {
+    response->ParseFromString(found->second);
+    return grpc::Status::OK;
+  }
+  make();
+  store.answers[request_id] = response->SerializeAsString();
+  return grpc::Status::OK;
+}
+
+class FakeSites : public v1::Sites::Service {
+ public:
+  explicit FakeSites(Store& store) : store_(store) {}
+
+  grpc::Status CreateSite(grpc::ServerContext*, const v1::CreateSiteRequest* request,
+                          v1::Site* site) override {
+    const std::lock_guard lock(store_.mutex);
+    return Once(store_, request->request_id(), site, [&] {
+      *site = request->site();
+      site->set_id(store_.next_id++);
+      store_.sites[site->id()] = *site;
+    });
+  }
+  grpc::Status GetSite(grpc::ServerContext*, const v1::GetSiteRequest* request,
+                       v1::Site* site) override {
+    const std::lock_guard lock(store_.mutex);
+    const auto found = store_.sites.find(request->id());
+    if (found == store_.sites.end()) return NotFound();
+    *site = found->second;
+    return grpc::Status::OK;
+  }
+  grpc::Status ListSites(grpc::ServerContext*, const v1::ListSitesRequest*,
+                         v1::ListSitesResponse* page) override {
+    const std::lock_guard lock(store_.mutex);
+    for (const auto& [id, site] : store_.sites) *page->add_sites() = site;
+    return grpc::Status::OK;
+  }
+
+ private:
+  Store& store_;
+};
+
+class FakeConfigurations : public v1::Configurations::Service {
+ public:
+  explicit FakeConfigurations(Store& store) : store_(store) {}
+
+  grpc::Status CreateConfiguration(grpc::ServerContext*,
+                                   const v1::CreateConfigurationRequest* request,
+                                   v1::Configuration* configuration) override {
+    const std::lock_guard lock(store_.mutex);
+    return Once(store_, request->request_id(), configuration, [&] {
+      *configuration = request->configuration();
+      configuration->set_id(store_.next_id++);
+      store_.configurations[configuration->id()] = *configuration;
+    });
+  }
+  grpc::Status GetConfiguration(grpc::ServerContext*, const v1::GetConfigurationRequest* request,
+                                v1::Configuration* configuration) override {
+    const std::lock_guard lock(store_.mutex);
+    const auto found = store_.configurations.find(request->id());
+    if (found == store_.configurations.end()) return NotFound();
+    *configuration = found->second;
+    return grpc::Status::OK;
+  }
+  grpc::Status ListConfigurations(grpc::ServerContext*, const v1::ListConfigurationsRequest*,
+                                  v1::ListConfigurationsResponse* page) override {
+    const std::lock_guard lock(store_.mutex);
+    for (const auto& [id, one] : store_.configurations) *page->add_configurations() = one;
+    return grpc::Status::OK;
+  }
+
+ private:
+  Store& store_;
+};
+
+class FakeLiveData : public v1::LiveData::Service {
+ public:
+  explicit FakeLiveData(Store& store) : store_(store) {}
+
+  // Its one rule: soc is at most 100.
+  grpc::Status BatchCreateLiveDataEntries(
+      grpc::ServerContext*, const v1::BatchCreateLiveDataEntriesRequest* request,
+      v1::BatchCreateLiveDataEntriesResponse* response) override {
+    const std::lock_guard lock(store_.mutex);
+    if (store_.refusals > 0) {
+      --store_.refusals;
+      google::rpc::RetryInfo info;
+      info.mutable_retry_delay()->set_nanos(1'000'000);
+      google::rpc::Status status;
+      status.set_code(grpc::StatusCode::RESOURCE_EXHAUSTED);
+      status.add_details()->PackFrom(info);
+      return {grpc::StatusCode::RESOURCE_EXHAUSTED, "busy", status.SerializeAsString()};
+    }
+    const grpc::Status status = Once(store_, request->request_id(), response, [&] {
+      for (int i = 0; i < request->entries_size(); ++i) {
+        v1::LiveDataEntry entry = request->entries(i);
+        if (entry.soc() > 100) {
+          google::rpc::BadRequest bad;
+          bad.add_field_violations()->set_field(absl::StrCat("entries[", i, "].soc"));
+          bad.mutable_field_violations(0)->set_description("must be at most 100");
+          (*response->mutable_failed_requests())[i].add_details()->PackFrom(bad);
+          continue;
+        }
+        entry.set_id(store_.next_id++);
+        store_.entries[entry.id()] = entry;
+        *response->add_live_data_entries() = std::move(entry);
+      }
+    });
+    // DATA_LOSS stands for a caller that was killed: it learns nothing and tries nothing more.
+    if (store_.batches_until_cut == 0) return {grpc::StatusCode::DATA_LOSS, "cut"};
+    if (store_.batches_until_cut > 0) --store_.batches_until_cut;
+    return status;
+  }
+  grpc::Status GetLiveDataEntry(grpc::ServerContext*, const v1::GetLiveDataEntryRequest* request,
+                                v1::LiveDataEntry* entry) override {
+    const std::lock_guard lock(store_.mutex);
+    const auto found = store_.entries.find(request->id());
+    if (found == store_.entries.end()) return NotFound();
+    *entry = found->second;
+    return grpc::Status::OK;
+  }
+  // A page token is the last id: the tests' files are in the order of time.
+  grpc::Status ListLiveDataEntries(grpc::ServerContext*,
+                                   const v1::ListLiveDataEntriesRequest* request,
+                                   v1::ListLiveDataEntriesResponse* page) override {
+    const std::lock_guard lock(store_.mutex);
+    const int64_t after = request->page_token().empty() ? 0 : std::stoll(request->page_token());
+    for (auto at = store_.entries.upper_bound(after); at != store_.entries.end(); ++at) {
+      const v1::LiveDataEntry& entry = at->second;
+      const int64_t seconds = entry.dt_stamp().seconds();
+      if (entry.site_id() != request->site_id() ||
+          (request->has_start_time() && seconds < request->start_time().seconds()) ||
+          (request->has_end_time() && seconds >= request->end_time().seconds())) {
+        continue;
+      }
+      *page->add_live_data_entries() = entry;
+      if (page->live_data_entries_size() < request->page_size()) continue;
+      page->set_next_page_token(absl::StrCat(at->first));
+      break;
+    }
+    return grpc::Status::OK;
+  }
+
+ private:
+  Store& store_;
+};
+
+class ImportTest : public ::testing::Test {
+ protected:
+  ImportTest() : sites_(store_), configurations_(store_), live_data_(store_) {
+    std::filesystem::create_directory(folder_);
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
+    builder.RegisterService(&sites_).RegisterService(&configurations_).RegisterService(&live_data_);
+    server_ = builder.BuildAndStart();
+    Write("sites.csv", "name,location\nHome,\"Fontana, California\"\nBarn,Fontana\n");
+    Write("configurations.csv",
+          "site_name,battery_vendor,battery_capacity_kwh,battery_max_power_kw,"
+          "production_pv_units,production_bio_units,production_cro_units\n"
+          "Home,Tesla,6.4,5,1,0,0\nHome,Tesla,6.4,5,1,0,0\nBarn,KATL,10,5,1,0,0\n");
+    Write("live_data.csv", LiveData(kRows));
+  }
+  ~ImportTest() override {
+    server_->Shutdown();
+    std::filesystem::remove_all(folder_);
+  }
+
+  void Write(const std::string& name, const std::string& text) {
+    std::ofstream(Path(name), std::ios::binary) << text;
+  }
+  std::string Path(const std::string& name) const { return folder_ + "/" + name; }
+
+  // A row a minute, for Home, but its first two are equal; `soc_of_10` is what line 12 says.
+  static std::string LiveData(int rows, const std::string& soc_of_10 = "10") {
+    std::string text = kHeader;
+    for (int i = 0; i < rows; ++i) {
+      const int minute = i == 1 ? 0 : i;
+      absl::StrAppend(&text, "Home,2016-08-", Two(1 + minute / 1440), "T", Two(minute / 60 % 24),
+                      ":", Two(minute % 60), ":00Z,", i == 10 ? soc_of_10 : "50.5",
+                      ",0.1,0,true,false,false\n");
+    }
+    return text;
+  }
+  static std::string Two(int number) { return absl::StrCat(number < 10 ? "0" : "", number); }
+
+  ConnectionOptions Target() const {
+    ConnectionOptions options;
+    options.target = absl::StrCat("127.0.0.1:", port_);
+    return options;
+  }
+  int Import() {
+    ImportOptions options{Target(), Path("sites.csv"), Path("configurations.csv"),
+                          Path("live_data.csv")};
+    out_.str("");
+    err_.str("");
+    return RunImport(options, out_, err_);
+  }
+  void ExpectEverythingOnce() {
+    EXPECT_EQ(store_.sites.size(), 2u);
+    EXPECT_EQ(store_.configurations.size(), 3u);
+    EXPECT_EQ(store_.entries.size(), size_t{kRows});
+    std::ostringstream csv;
+    EXPECT_EQ(RunExport({Target(), "Home", "", "", ""}, csv, err_), 0) << err_.str();
+    // Batches run side by side, so ids, and this fake's lists, may be in another order.
+    EXPECT_EQ(Lines(csv.str()), Lines(LiveData(kRows)));
+  }
+  static std::multiset<std::string> Lines(const std::string& text) {
+    std::istringstream in(text);
+    std::multiset<std::string> lines;
+    for (std::string line; std::getline(in, line);) lines.insert(line);
+    return lines;
+  }
+
+  static constexpr int kRows = 12'345;  // three batches
+  static constexpr char kHeader[] =
+      "site_name,dt_stamp,soc,load_kwh,net_load_kwh,pv_notification,bio_notification,"
+      "cro_notification\n";
+  const std::string folder_ = ::testing::TempDir() + "import_test_" +
+                              ::testing::UnitTest::GetInstance()->current_test_info()->name() +
+                              std::to_string(getpid());
+  Store store_;
+  FakeSites sites_;
+  FakeConfigurations configurations_;
+  FakeLiveData live_data_;
+  int port_ = 0;
+  std::unique_ptr<grpc::Server> server_;
+  std::ostringstream out_, err_;
+};
+
+TEST_F(ImportTest, StoresEveryRowAndTellsSo) {
+  EXPECT_EQ(Import(), 0) << err_.str();
+  EXPECT_THAT(out_.str(), HasSubstr("sites: 2 rows: 2 stored, 0 stored before, 0 bad"));
+  EXPECT_THAT(out_.str(), HasSubstr("configurations: 3 rows: 3 stored, 0 stored before, 0 bad"));
+  EXPECT_THAT(out_.str(), HasSubstr("live_data: 12,345 rows: 12,345 stored, 0 stored before"));
+  ExpectEverythingOnce();
+}
+
+TEST_F(ImportTest, ASecondRunStoresNothing) {
+  ASSERT_EQ(Import(), 0);
+  EXPECT_EQ(Import(), 0);
+  EXPECT_THAT(out_.str(), HasSubstr("live_data: 12,345 rows: 0 stored, 12,345 stored before"));
+  ExpectEverythingOnce();
+}
+
+TEST_F(ImportTest, ASecondRunStoresNothingWhenTheServiceHasForgottenTheRequestIds) {
+  ASSERT_EQ(Import(), 0);
+  store_.answers.clear();
+  EXPECT_EQ(Import(), 0);
+  ExpectEverythingOnce();
+}
+
+TEST_F(ImportTest, GoesOnWhereItWasCut) {
+  for (const int batches : {0, 1, 2}) {
+    for (const bool forgotten : {false, true}) {
+      store_.sites.clear();
+      store_.configurations.clear();
+      store_.entries.clear();
+      store_.answers.clear();
+      store_.batches_until_cut = batches;
+      EXPECT_EQ(Import(), 1);
+      EXPECT_THAT(err_.str(), HasSubstr("The import stopped"));
+      store_.batches_until_cut = -1;
+      if (forgotten) store_.answers.clear();
+      EXPECT_EQ(Import(), 0) << err_.str();
+      ExpectEverythingOnce();
+    }
+  }
+}
+
+TEST_F(ImportTest, KnowsABatchAgainThatWasUnderWayWhenItAsked) {
+  ASSERT_EQ(Import(), 0);
+  // To the second run nothing is there; by the time it stores, the first run's batches are.
+  std::map<int64_t, v1::LiveDataEntry> under_way;
+  under_way.swap(store_.entries);
+  std::set<int64_t> first_ids;
+  for (const auto& [request_id, answer] : store_.answers) {
+    v1::BatchCreateLiveDataEntriesResponse batch;
+    if (batch.ParseFromString(answer) && batch.live_data_entries_size() > 0) {
+      first_ids.insert(batch.live_data_entries(0).id());
+    }
+  }
+  // Stays visible to Get, and out of the way of lists: another site's.
+  for (const int64_t id : first_ids) {
+    store_.entries[id] = under_way[id];
+    store_.entries[id].set_site_id(-1);
+  }
+  ASSERT_EQ(Import(), 0) << err_.str();
+  EXPECT_EQ(store_.entries.size(), first_ids.size()) << "no batch was stored again";
+}
+
+TEST_F(ImportTest, StoresAgainWhatWasDeletedSince) {
+  for (int run = 0; run < 3; ++run) {
+    store_.sites.clear();
+    store_.configurations.clear();
+    store_.entries.clear();
+    EXPECT_EQ(Import(), 0) << err_.str();
+    ExpectEverythingOnce();
+    store_.entries.clear();  // and of a site that is still there
+    EXPECT_EQ(Import(), 0) << err_.str();
+    ExpectEverythingOnce();
+  }
+}
+
+TEST_F(ImportTest, ReportsBadRowsAndStoresTheOthers) {
+  std::string text = LiveData(kRows, "100.5");
+  absl::StrAppend(&text, "Home,2016-08-20T00:00:00Z,1,2\n",
+                  "Attic,2016-08-20T00:00:00Z,1,0,0,true,false,false\n");
+  Write("live_data.csv", text);
+  EXPECT_EQ(Import(), 1);
+  EXPECT_EQ(
+      err_.str(),
+      absl::StrCat(Path("live_data.csv"), ":12: live_data_entry.soc: must be at most 100\n",
+                   Path("live_data.csv"), ":12347: must have 8 columns, has 4\n",
+                   Path("live_data.csv"), ":12348: site_name: there is no site named \"Attic\"\n"));
+  EXPECT_THAT(out_.str(), HasSubstr("12,347 rows: 12,344 stored, 0 stored before, 3 bad"));
+
+  // The mended file adds the mended row and nothing else.
+  Write("live_data.csv", LiveData(kRows));
+  EXPECT_EQ(Import(), 0) << err_.str();
+  EXPECT_THAT(out_.str(), HasSubstr("12,345 rows: 1 stored, 12,344 stored before, 0 bad"));
+  ExpectEverythingOnce();
+}
+
+TEST_F(ImportTest, ReportsANameThatStandsTwice) {
+  Write("sites.csv", "name,location\nHome,Fontana\nBarn,Fontana\nHome,Ontario\n");
+  EXPECT_EQ(Import(), 1);
+  EXPECT_EQ(err_.str(),
+            absl::StrCat(Path("sites.csv"),
+                         ":4: site.name: stands in line 2 already; a name is a site\n"));
+  EXPECT_EQ(store_.entries.size(), size_t{kRows});
+}
+
+TEST_F(ImportTest, WaitsForAServiceThatIsBusy) {
+  store_.refusals = 20;
+  EXPECT_EQ(Import(), 0) << err_.str();
+  ExpectEverythingOnce();
+}
+
+TEST_F(ImportTest, AWrongHeaderStopsItBeforeAnythingIsStored) {
+  Write("live_data.csv", "site_name,dt_stamp\n");
+  EXPECT_EQ(Import(), 1);
+  EXPECT_THAT(err_.str(), HasSubstr("live_data.csv:1: column soc is missing"));
+  EXPECT_TRUE(store_.sites.empty());
+}
+
+TEST_F(ImportTest, SaysThatNothingAnswers) {
+  server_->Shutdown();
+  ImportOptions options{Target(), Path("sites.csv"), "", ""};
+  options.connection.connect_timeout = absl::Milliseconds(200);
+  EXPECT_EQ(RunImport(options, out_, err_), 1);
+  EXPECT_THAT(err_.str(), HasSubstr(absl::StrCat("no connection to 127.0.0.1:", port_)));
+}
+
+TEST_F(ImportTest, ExportTakesNameIdAndRange) {
+  ASSERT_EQ(Import(), 0);
+  const std::string id = absl::StrCat(store_.entries.begin()->second.site_id());
+  for (const std::string& site : {std::string("Home"), id}) {
+    std::ostringstream csv;
+    EXPECT_EQ(
+        RunExport({Target(), site, "2016-08-01T00:02:00Z", "2016-08-01T00:04:00Z", ""}, csv, err_),
+        0);
+    EXPECT_EQ(csv.str(), absl::StrCat(kHeader,
+                                      "Home,2016-08-01T00:02:00Z,50.5,0.1,0,true,false,false\n"
+                                      "Home,2016-08-01T00:03:00Z,50.5,0.1,0,true,false,false\n"));
+  }
+  std::ostringstream csv;
+  EXPECT_EQ(RunExport({Target(), "Attic", "", "", ""}, csv, err_), 1);
+  EXPECT_THAT(err_.str(), HasSubstr("there is no site named \"Attic\""));
+  EXPECT_EQ(RunExport({Target(), "Home", "noon", "", ""}, csv, err_), 1);
+  EXPECT_THAT(err_.str(), HasSubstr("--start_time: \"noon\" is not a time"));
+  EXPECT_EQ(RunExport({Target(), "Home", "", "", folder_ + "/no/such/folder"}, csv, err_), 1);
+  EXPECT_EQ(csv.str(), "");
+}
+
+}  // namespace
+}  // namespace energysites
