@@ -4,9 +4,9 @@
 
 #include <cstdint>
 #include <string>
-#include <tuple>
 #include <variant>
 
+#include "absl/numeric/int128.h"
 #include "absl/strings/string_view.h"
 #include "google/protobuf/message.h"
 
@@ -17,14 +17,14 @@ struct Instant {
   int64_t seconds;
   int32_t nanos;
 
-  bool operator==(const Instant& other) const { return Pair() == other.Pair(); }
-  bool operator<(const Instant& other) const { return Pair() < other.Pair(); }
-  bool operator>(const Instant& other) const { return Pair() > other.Pair(); }
-  bool operator<=(const Instant& other) const { return Pair() <= other.Pair(); }
-  bool operator>=(const Instant& other) const { return Pair() >= other.Pair(); }
+  // Nanos out of range carry into the seconds, as in protovalidate.
+  absl::int128 Nanoseconds() const { return absl::int128(seconds) * 1'000'000'000 + nanos; }
 
- private:
-  std::tuple<int64_t, int32_t> Pair() const { return {seconds, nanos}; }
+  bool operator==(const Instant& other) const { return Nanoseconds() == other.Nanoseconds(); }
+  bool operator<(const Instant& other) const { return Nanoseconds() < other.Nanoseconds(); }
+  bool operator>(const Instant& other) const { return Nanoseconds() > other.Nanoseconds(); }
+  bool operator<=(const Instant& other) const { return Nanoseconds() <= other.Nanoseconds(); }
+  bool operator>=(const Instant& other) const { return Nanoseconds() >= other.Nanoseconds(); }
 };
 
 // Widening loses nothing, so three number types compare as all of protobuf's do; values of one

@@ -15,7 +15,6 @@ namespace energysites {
 namespace {
 
 using testing::ElementsAre;
-using testing::HasSubstr;
 using testing::SizeIs;
 
 template <typename Request>
@@ -26,8 +25,9 @@ Request Parse(const std::string& text) {
 }
 
 std::vector<std::string> SettableNames(const google::protobuf::Descriptor& type) {
+  const UpdateShape shape = *UpdateShapeOf(type);
   std::vector<std::string> names;
-  for (const auto* field : UpdateShapeOf(type)->settable) names.push_back(field->name());
+  for (const auto* field : shape.settable) names.push_back(field->name());
   return names;
 }
 

@@ -18,16 +18,15 @@ namespace {
 
 using google::protobuf::Message;
 using google::protobuf::TextFormat;
+using test::Implicit;
+using test::NoUpdate;
+using test::Refused;
+using test::Rules;
 using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
-using testing::Implicit;
 using testing::IsEmpty;
-using testing::NoUpdate;
-using testing::Refused;
-using testing::Rules;
 using testing::SizeIs;
-using testing::Tree;
 
 // Returns the violations of the message written as `text`, each as "path rule_id".
 template <typename Type>
@@ -261,13 +260,13 @@ TEST(ValidatorTest, RefusesEveryOtherRuleNamingFieldAndRule) {
       {"NestedInList", "Email.field:", "rule string.email"},
       {"UpdateResource", "Email.field:", "rule string.email"},
   };
-  EXPECT_THAT(kCases, SizeIs(Refused::descriptor()->nested_type_count()));
+  EXPECT_EQ(static_cast<int>(std::size(kCases)), Refused::descriptor()->nested_type_count());
   for (const RefusedCase& refused : kCases) {
     const auto* type = Refused::descriptor()->FindNestedTypeByName(refused.type);
     ASSERT_NE(type, nullptr) << refused.type;
     const absl::Status status = Validator::Compile(*type).status();
     const std::string name =
-        refused.field[0] == 'E' ? "energysites.testing.Refused." : type->full_name();
+        refused.field[0] == 'E' ? "energysites.test.Refused." : type->full_name();
     EXPECT_FALSE(status.ok()) << refused.type;
     EXPECT_THAT(std::string(status.message()),
                 AllOf(HasSubstr(name + refused.field), HasSubstr(refused.rule)));
