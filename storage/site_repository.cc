@@ -76,8 +76,9 @@ constexpr Statement kMarkSite = {"mark_site", R"sql(
 constexpr Statement kDeleteSomeLiveData = {"delete_some_live_data", R"sql(
   DELETE FROM live_data AS entry
   USING (SELECT site_id, dt_stamp, id FROM live_data WHERE site_id = $1
-         ORDER BY site_id, dt_stamp, id LIMIT $2) AS some
-  WHERE entry.site_id = some.site_id AND entry.dt_stamp = some.dt_stamp AND entry.id = some.id
+         ORDER BY site_id, dt_stamp, id LIMIT $2) AS doomed
+  WHERE entry.site_id = doomed.site_id AND entry.dt_stamp = doomed.dt_stamp
+    AND entry.id = doomed.id
 )sql"};
 
 // The foreign keys take the configurations along, and entries that were under way when the site
