@@ -26,7 +26,8 @@ die() {
 }
 
 # step TITLE LOG COMMAND...: runs COMMAND with its output in LOG, and shows how far it is. Where
-# COMMAND fails, says so with the log's last lines, and exits.
+# COMMAND fails, says so with the log's last lines, and exits. A caller that holds a lock has its
+# descriptor in $lock: what COMMAND starts must not inherit that, or it would hold it too.
 step() {
   local title="$1" log="$2" start=$SECONDS ticker status=0
   shift 2
@@ -38,6 +39,7 @@ step() {
   set +e
   (
     set -e
+    [[ -z ${lock:-} ]] || exec {lock}>&-
     "$@"
   ) >>"$log" 2>&1 </dev/null
   status=$?
@@ -60,6 +62,7 @@ _tick() {
   # Waits by reading what never comes: `sleep` would be a process that outlives the ticker.
   exec {silence}<> <(:)
   until read -r -t "$period" -u "$silence"; do
+    kill -0 $$ 2>/dev/null || return
     line="$(tail -c 300 "$log" | tr '\r' '\n' | tail -n 1 | tr -cd '[:print:]' | cut -c1-70)"
     if [[ -t 1 ]]; then
       printf '\r\033[K[%3d s] %s: %s' $((SECONDS - start)) "$title" "$line"
