@@ -161,7 +161,7 @@ absl::StatusOr<ServerOptions> ServerOptionsFromFlags() {
   options.drain = absl::Seconds(absl::GetFlag(FLAGS_drain_seconds));
   options.max_message_bytes = absl::GetFlag(FLAGS_max_message_bytes);
   options.memory_limit_mib = absl::GetFlag(FLAGS_memory_limit_mib);
-  options.max_connections_age_minutes = absl::GetFlag(FLAGS_max_connection_age_minutes);
+  options.max_connection_age_minutes = absl::GetFlag(FLAGS_max_connection_age_minutes);
   return options;
 }
 

@@ -22,7 +22,7 @@ struct ServerOptions {
   std::string tls_cert_file, tls_key_file, tls_client_ca_file;  // Empty for none.
   int max_message_bytes = 0;
   int memory_limit_mib = 0;
-  int max_connections_age_minutes = 0;
+  int max_connection_age_minutes = 0;
 };
 
 // Sets flags from the command line, over ENERGY_SITES_<FLAG> from the environment. Dashes in the

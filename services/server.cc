@@ -68,7 +68,7 @@ void SetLimits(const ServerOptions& options, grpc::ServerBuilder* builder) {
   // A handshake that stops half way is not idle for gRPC, nor old before its age.
   builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kMaxIdleMs);
   builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS,
-                              options.max_connections_age_minutes * 60'000);
+                              options.max_connection_age_minutes * 60'000);
   builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, kAgeGraceMs);
   // Else a second server on a taken port would start without a word and take half of the calls.
   builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);

@@ -18,6 +18,7 @@
 #include "grpcpp/support/server_callback.h"
 #include "services/call_observer.h"
 #include "services/errors.h"
+#include "storage/errors.h"
 #include "storage/executor.h"
 #include "storage/session.h"
 #include "validation/validator.h"
@@ -93,6 +94,7 @@ class UnaryMethod<Request, Response>::Call : public grpc::ServerUnaryReactor, pu
 
   void Run(storage::Session& session) override {
     const absl::StatusOr<Response> result = method_.handler_(session, request_, tolerated_);
+    if (storage::IsUnfinished(result.status())) return method_.executor_.Requeue(this);
     if (!result.ok()) return Answer(result.status());
     bool own_buffer;
     const grpc::Status written =

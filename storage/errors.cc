@@ -15,6 +15,8 @@ namespace {
 // Storage's own mark on a status: the SQLSTATE behind it. Never sent to a caller.
 constexpr char kSqlStateUrl[] = "energysites/sqlstate";
 
+constexpr char kUnfinishedUrl[] = "energysites/unfinished";
+
 constexpr char kDetailPrefix[] = "type.googleapis.com/";
 
 // What a caller learns of our own faults; the rest is in the log.
@@ -171,6 +173,16 @@ absl::Status StatusFromException() {
 bool IsWorthRetrying(const absl::Status& status) {
   return HasSqlState(status, "40001") || HasSqlState(status, "40P01") ||
          HasSqlState(status, "23505");
+}
+
+absl::Status Unfinished() {
+  absl::Status status = absl::UnavailableError("unfinished");
+  status.SetPayload(kUnfinishedUrl, absl::Cord());
+  return status;
+}
+
+bool IsUnfinished(const absl::Status& status) {
+  return status.GetPayload(kUnfinishedUrl).has_value();
 }
 
 bool IsMissingPartition(const absl::Status& status) { return HasSqlState(status, "23514"); }

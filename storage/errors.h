@@ -47,6 +47,10 @@ absl::Status StatusFromException();
 // deadlock, a serialization failure, or a lost race for a request_id.
 bool IsWorthRetrying(const absl::Status& status);
 
+// Not for callers: the job did a part of its work and wants its turn again, after the others.
+absl::Status Unfinished();
+bool IsUnfinished(const absl::Status& status);
+
 // Whether an insert failed because its month has no partition.
 bool IsMissingPartition(const absl::Status& status);
 

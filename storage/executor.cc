@@ -42,6 +42,20 @@ absl::Status Executor::Submit(Job* job) {
   return absl::OkStatus();
 }
 
+void Executor::Requeue(Job* job) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!stopping_) {
+      job->position_ = queue_.insert(queue_.end(), job);
+      job->state_ = Job::State::kQueued;
+      job_queued_.notify_one();
+      return;
+    }
+    job->state_ = Job::State::kDone;
+  }
+  job->Drop(DatabaseUnavailable("the server is shutting down"));
+}
+
 void Executor::Cancel(Job* job) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -85,7 +99,12 @@ void Executor::Work(size_t index) {
     ++running_;
     worker.session.Begin();
     lock.unlock();
-    job->Run(worker.session);
+    if (database_available_) {
+      job->Run(worker.session);
+    } else {
+      // Rather than each of those that wait looking for a connection in vain.
+      job->Drop(DatabaseUnavailable("the database cannot be reached now"));
+    }
     lock.lock();
     --running_;
     worker.running = nullptr;

@@ -16,13 +16,13 @@
 namespace energysites::storage {
 
 // A piece of work. Submitted once; the executor then calls exactly one of Run and Drop, on any
-// thread, after which it does not touch the job again. The submitter owns it and keeps it alive
-// until then, and until its own calls of Executor::Cancel have returned.
+// thread, after which it does not touch the job again, unless Run requeued it. The submitter owns
+// it and keeps it alive until then, and until its own calls of Executor::Cancel have returned.
 class Job {
  public:
   virtual ~Job() = default;
   virtual void Run(Session& session) = 0;
-  // The job will not run: CANCELLED, or UNAVAILABLE on shutdown.
+  // The job will not run: CANCELLED, or UNAVAILABLE for want of a database or on shutdown.
   virtual void Drop(absl::Status why) = 0;
 
  private:
@@ -51,6 +51,10 @@ class Executor {
   // Returns RESOURCE_EXHAUSTED if the queue is full and UNAVAILABLE while the database is away or
   // the executor shuts down; then neither Run nor Drop is called.
   absl::Status Submit(Job* job);
+
+  // Queues the job again, from its own Run and as the last thing there: it has more to do, and
+  // others go first. Takes it even if the queue is full.
+  void Requeue(Job* job);
 
   // Drops the job if it waits; if it runs, has the database stop its query.
   void Cancel(Job* job);

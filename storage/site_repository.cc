@@ -64,11 +64,11 @@ constexpr Statement kUpdateSite = {"update_site", R"sql(
 
 // A site that an earlier call marked is found again, so that its deletion can go on.
 constexpr Statement kFindSiteToDelete = {"find_site_to_delete", R"sql(
-  SELECT etag FROM sites WHERE id = $1
+  SELECT etag, delete_time IS NOT NULL AS marked FROM sites WHERE id = $1
 )sql"};
 
 constexpr Statement kMarkSite = {"mark_site", R"sql(
-  UPDATE sites SET delete_time = coalesce(delete_time, now())
+  UPDATE sites SET delete_time = now()
   WHERE id = $1 AND ($2 = '' OR etag::text = $2)
   RETURNING id
 )sql"};
@@ -172,7 +172,7 @@ absl::StatusOr<Empty> SiteRepository::Delete(const v1::DeleteSiteRequest& reques
     const pqxx::result stored = tx.exec_prepared(kFindSiteToDelete.name, request.id());
     if (stored.empty()) return SiteNotFound(request.id());
     if (!EtagMatches(request.etag(), stored.front())) return StaleEtag("site");
-    if (request.validate_only()) return Empty();
+    if (request.validate_only() || stored[0]["marked"].as<bool>()) return Empty();
     if (tx.exec_prepared(kMarkSite.name, request.id(), request.etag()).empty()) {
       return StaleEtag("site");
     }
@@ -180,14 +180,12 @@ absl::StatusOr<Empty> SiteRepository::Delete(const v1::DeleteSiteRequest& reques
   });
   if (!marked.ok() || request.validate_only()) return marked;
 
-  absl::StatusOr<int64_t> deleted = kLiveDataDeletedAtOnce;
-  while (deleted.ok() && *deleted == kLiveDataDeletedAtOnce) {
-    deleted = session_.Transact([&](pqxx::work& tx) -> absl::StatusOr<int64_t> {
-      return tx.exec_prepared(kDeleteSomeLiveData.name, request.id(), kLiveDataDeletedAtOnce)
-          .affected_rows();
-    });
-  }
+  const auto deleted = session_.Transact([&](pqxx::work& tx) -> absl::StatusOr<int64_t> {
+    return tx.exec_prepared(kDeleteSomeLiveData.name, request.id(), kLiveDataDeletedAtOnce)
+        .affected_rows();
+  });
   if (!deleted.ok()) return deleted.status();
+  if (*deleted == kLiveDataDeletedAtOnce) return Unfinished();
 
   return session_.Transact([&](pqxx::work& tx) -> absl::StatusOr<Empty> {
     tx.exec_prepared0(kDeleteSite.name, request.id());

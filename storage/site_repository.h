@@ -41,9 +41,10 @@ class SiteRepository {
   absl::StatusOr<v1::Site> Update(const v1::UpdateSiteRequest& request,
                                   const std::vector<std::string>& fields);
 
-  // Marks the site, so that it takes no new data, then deletes its live data in transactions of
-  // bounded size, then the rest. Goes on where an earlier call stopped. Returns NOT_FOUND if there
-  // is no such site, ABORTED if the etag sent is not the stored one.
+  // Marks the site, so that it takes no new data, and deletes some of its live data; when none is
+  // left, the rest. Returns Unfinished while there is more to do, so that a large site's deletion
+  // does not keep a connection from other calls; NOT_FOUND if there is no such site, ABORTED if the
+  // etag sent is not the stored one.
   absl::StatusOr<google::protobuf::Empty> Delete(const v1::DeleteSiteRequest& request);
 
  private:
