@@ -6,6 +6,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "services/client/csv_file.h"
 #include "services/client/live_data_import.h"
@@ -204,11 +205,12 @@ struct Part {
 };
 
 std::string Summary(const Part& part, const Counts& counts, absl::Duration took) {
-  return absl::StrCat(
-      part.name, ": ", WithCommas(counts.rows), " rows: ", WithCommas(counts.created), " stored, ",
-      WithCommas(counts.present), " stored before, ", WithCommas(counts.bad), " bad (",
-      absl::FormatDuration(absl::Trunc(took, absl::Milliseconds(1))), ", ",
-      WithCommas(static_cast<int64_t>(counts.rows / absl::ToDoubleSeconds(took))), " rows/s)");
+  const double seconds = absl::ToDoubleSeconds(took);
+  return absl::StrCat(part.name, ": ", WithCommas(counts.rows),
+                      " rows: ", WithCommas(counts.created), " stored, ",
+                      WithCommas(counts.present), " stored before, ", WithCommas(counts.bad),
+                      " bad (", absl::StrFormat("%.1f", seconds), " s, ",
+                      WithCommas(static_cast<int64_t>(counts.rows / seconds)), " rows/s)");
 }
 
 }  // namespace

@@ -1,0 +1,226 @@
+"""A year of 17 homes in and out again, through `energy-sites import` and `export`.
+
+The homes are the real ones where shared/data lies beside the project, else generated ones.
+"""
+import collections
+import csv
+import datetime
+import gzip
+import math
+import pathlib
+import subprocess
+import sys
+import time
+
+import pytest
+
+from energysites.v1 import configurations_pb2, live_data_pb2, sites_pb2
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+REAL = ROOT.parent / "shared" / "data"
+NUMBERS = ("soc", "load_kwh", "net_load_kwh")
+FLAGS = ("pv_notification", "bio_notification", "cro_notification")
+
+
+@pytest.fixture(scope="module")
+def year(tmp_path_factory):
+    """The folder with the three files."""
+    if (REAL / "live_data.csv.gz").exists():
+        return REAL
+    folder = tmp_path_factory.mktemp("year")
+    subprocess.run([sys.executable, ROOT / "tests/support/generate_year.py", folder], check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rows(year):
+    """What the live data file says, as rows_stored gives it: site name -> rows in its order."""
+    rows = collections.defaultdict(list)
+    with gzip.open(year / "live_data.csv.gz", "rt", newline="") as file:
+        for row in csv.DictReader(file):
+            stamp = datetime.datetime.fromisoformat(row["dt_stamp"].replace("Z", "+00:00"))
+            rows[row["site_name"]].append((int(stamp.timestamp()),
+                                           *(float(row[name]) for name in NUMBERS),
+                                           *(row[name] == "true" for name in FLAGS)))
+    return dict(rows)
+
+
+@pytest.fixture
+def run(server):
+    """Runs import or export against the server; returns the finished process."""
+
+    def run(command, *arguments, **options):
+        return subprocess.run(
+            [server.binary, command, f"--target={server.address}", *map(str, arguments)],
+            capture_output=True, text=True, timeout=300, **options)
+
+    return run
+
+
+def files_of(year):
+    return [f"--sites={year}/sites.csv", f"--configurations={year}/configurations.csv",
+            f"--live-data={year}/live_data.csv.gz"]
+
+
+def pages(method, request, field):
+    """Everything that the list method has, page by page."""
+    request.page_size = 1000
+    while True:
+        page = method(request)
+        yield from getattr(page, field)
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token
+
+
+def site_ids(stubs):
+    """The ids of the sites by name; a name that two have fails."""
+    sites = list(pages(stubs.sites.ListSites, sites_pb2.ListSitesRequest(), "sites"))
+    ids = {site.name: site.id for site in sites}
+    assert len(ids) == len(sites)
+    return ids
+
+
+def rows_stored(stubs):
+    """What the service has: site name -> rows in the order of time."""
+    stored = {}
+    for name, site_id in site_ids(stubs).items():
+        request = live_data_pb2.ListLiveDataEntriesRequest(site_id=site_id, order_by="dt_stamp")
+        stored[name] = [
+            (entry.dt_stamp.seconds, *(getattr(entry, field) for field in NUMBERS + FLAGS))
+            for entry in pages(stubs.live_data.ListLiveDataEntries, request, "live_data_entries")]
+    return stored
+
+
+def count_stored(stubs):
+    request = live_data_pb2.ListLiveDataEntriesRequest()
+    return sum(1 for _ in pages(stubs.live_data.ListLiveDataEntries, request, "live_data_entries"))
+
+
+def test_a_year_goes_in_once_and_comes_out_the_same(run, stubs, year, rows, tmp_path):
+    total = sum(map(len, rows.values()))
+    first = run("import", *files_of(year))
+    assert (first.returncode, first.stderr.count("csv")) == (0, 0), first.stderr
+    assert f"live_data: {total:,} rows: {total:,} stored, 0 stored before, 0 bad" in first.stdout
+    print(first.stdout)
+
+    stored = rows_stored(stubs)
+    assert {name: len(of_site) for name, of_site in stored.items()} == {
+        name: len(of_site) for name, of_site in rows.items()}
+    for name, of_site in rows.items():
+        for column in range(1, 1 + len(NUMBERS)):
+            assert math.fsum(row[column] for row in stored[name]) == math.fsum(
+                row[column] for row in of_site), (name, NUMBERS[column - 1])
+    assert stored == rows
+    configurations = list(pages(stubs.configurations.ListConfigurations,
+                                configurations_pb2.ListConfigurationsRequest(), "configurations"))
+    with open(year / "configurations.csv", newline="") as file:
+        wanted = list(csv.DictReader(file))
+    ids = site_ids(stubs)
+    assert sorted((one.site_id, one.battery_vendor, one.battery_capacity_kwh,
+                   one.battery_max_power_kw, one.production_pv_units, one.production_bio_units,
+                   one.production_cro_units, one.production_pv_kwp,
+                   one.HasField("production_cro_kwp")) for one in configurations) == sorted(
+        (ids[one["site_name"]], one["battery_vendor"], float(one["battery_capacity_kwh"]),
+         float(one["battery_max_power_kw"]), int(one["production_pv_units"]),
+         int(one["production_bio_units"]), int(one["production_cro_units"]),
+         float(one["production_pv_kwp"]), False) for one in wanted)
+
+    second = run("import", *files_of(year))
+    assert second.returncode == 0, second.stderr
+    assert f"live_data: {total:,} rows: 0 stored, {total:,} stored before" in second.stdout
+    assert rows_stored(stubs) == rows
+    assert len(list(pages(stubs.configurations.ListConfigurations,
+                          configurations_pb2.ListConfigurationsRequest(),
+                          "configurations"))) == len(configurations)
+
+    # One home, byte for byte, by name and by id, and a day of it.
+    name = sorted(rows)[0]
+    lines = gzip.decompress((year / "live_data.csv.gz").read_bytes()).splitlines(keepends=True)
+    home = [line for line in lines[1:] if line.startswith(f"{name},".encode())]
+    assert len(home) == len(rows[name])
+    output = tmp_path / "home.csv"
+    exported = run("export", f"--site={name}", f"--output={output}")
+    assert exported.returncode == 0, exported.stderr
+    assert output.read_bytes() == b"".join([lines[0], *home])
+    start, end = (line.split(b",")[1].decode() for line in (home[24], home[48]))
+    day = run("export", f"--site={ids[name]}", f"--start_time={start}", f"--end_time={end}")
+    assert day.stdout.encode() == b"".join([lines[0], *home[24:48]])
+
+
+def test_an_import_that_was_killed_is_run_again(server, run, stubs, year, rows):
+    total = sum(map(len, rows.values()))
+    importer = subprocess.Popen(
+        [server.binary, "import", f"--target={server.address}", *files_of(year)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        one = live_data_pb2.ListLiveDataEntriesRequest(page_size=1)
+        while not stubs.live_data.ListLiveDataEntries(one).live_data_entries:
+            assert importer.poll() is None and time.monotonic() < deadline
+    finally:
+        importer.kill()
+        importer.wait()
+    assert 0 < count_stored(stubs) < total, "the import was not cut in the middle"
+
+    again = run("import", *files_of(year))
+    assert again.returncode == 0, again.stderr
+    assert rows_stored(stubs) == rows
+
+
+def test_bad_rows_are_reported_by_line_and_the_others_go_in(run, stubs, tmp_path):
+    (tmp_path / "sites.csv").write_text(
+        'name,location\n"Harbour, east",Kiel\nAttic,\n"Harbour, east",Lübeck\n')
+    (tmp_path / "configurations.csv").write_text(
+        "site_name,battery_vendor,battery_capacity_kwh,battery_max_power_kw,"
+        "production_pv_units,production_bio_units,production_cro_units,production_cro_kwp\n"
+        '"Harbour, east",tesla,6.4,5,1,0,0,\n'
+        '"Harbour, east",KATL,6.4,5,1,0,0,-2.5\n')
+    header = ("site_name,dt_stamp,soc,load_kwh,net_load_kwh,"
+              "pv_notification,bio_notification,cro_notification")
+    good = ['"Harbour, east",2016-08-01T07:00:00.000001Z,100,0.1,1e+300,true,false,true',
+            '"Harbour, east",2016-08-01T08:00:00Z,0,0,0,false,false,false']
+    bad = ['"Harbour, east",2016-08-01T09:00:00Z,100.5,-1,0,true,false,false',
+           '"Harbour, east",2016-08-01T09:00:00Z,,nan,0,true,false,false',
+           '"Harbour, east",2016-08-01T09:00:00Z,1,2',
+           '"Harbour, east",2016-02-30T09:00:00Z,1,2,3,true,false,false',
+           'Attic,2016-08-01T09:00:00Z,1,2,3,true,false,false',
+           '"Harbour, east,2016-08-01T09:00:00Z,1,2,3,true,false,false',
+           '"Harbour, east",0000-08-01T09:00:00Z,1,2,3,true,false,1']
+    live_data = tmp_path / "live_data.csv"
+    # As a spreadsheet writes it: with a byte order mark and CRLF.
+    live_data.write_bytes("\r\n".join(["\ufeff" + header, good[0], *bad, good[1], ""]).encode())
+    arguments = [f"--sites={tmp_path}/sites.csv",
+                 f"--configurations={tmp_path}/configurations.csv", f"--live-data={live_data}"]
+
+    for _ in range(2):  # the second run reports the same and adds nothing
+        result = run("import", *arguments)
+        assert result.returncode == 1
+        found = [line.removeprefix(f"{tmp_path}/") for line in result.stderr.splitlines()]
+        expected = ["sites.csv:3: site.location: ",
+                    "sites.csv:4: site.name: stands in line 2 already",
+                    "configurations.csv:2: configuration.battery_vendor: ",
+                    "live_data.csv:3: live_data_entry.soc: ",
+                    "live_data.csv:3: live_data_entry.load_kwh: ",
+                    "live_data.csv:4: live_data_entry.soc: ",
+                    "live_data.csv:4: live_data_entry.load_kwh: ",
+                    "live_data.csv:5: must have 8 columns, has 4",
+                    'live_data.csv:6: live_data_entry.dt_stamp: "2016-02-30T09:00:00Z" is not',
+                    'live_data.csv:7: site_name: there is no site named "Attic"',
+                    "live_data.csv:8: a quote is opened and not closed",
+                    'live_data.csv:9: live_data_entry.cro_notification: "1" is not true or false']
+        unmatched = [line for line in found
+                     if not any(line.startswith(start) for start in expected)]
+        missing = [start for start in expected
+                   if not any(line.startswith(start) for line in found)]
+        assert (unmatched, missing) == ([], []), result.stderr
+        assert list(site_ids(stubs)) == ["Harbour, east"]
+        exported = run("export", "--site=Harbour, east")
+        assert exported.stdout.splitlines() == [header, *good]
+
+
+def test_a_service_that_is_not_there_is_an_error(server, year):
+    result = subprocess.run([server.binary, "import", "--target=127.0.0.1:1", *files_of(year)],
+                            capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1
+    assert "no connection to 127.0.0.1:1" in result.stderr
