@@ -1,0 +1,89 @@
+"""What tests of the running service share: a database, the server, its clients, and Envoy.
+
+Each test that asks for `server` gets a server of its own on a database of its own.
+"""
+
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from support import stubs as stub_support
+from support.envoy import Envoy, Rest
+from support.postgres import Postgres
+from support.server import Server, migrate
+
+# Before any test module is imported: they import the generated messages.
+stub_support.generate()
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """The session's cluster, with a migrated template."""
+    cluster = Postgres()
+    try:
+        cluster.make_template(migrate)
+        yield cluster
+    finally:
+        cluster.remove()
+
+
+@pytest.fixture
+def database(postgres):
+    """A migrated database of the test's own."""
+    database = postgres.new_database()
+    yield database
+    postgres.drop(database)
+
+
+@pytest.fixture
+def start_server(tmp_path):
+    """`start_server(database, flags=(...))`: a server that ends with the test."""
+    servers = []
+
+    def start(database, **arguments):
+        servers.append(Server(database, tmp_path, **arguments))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.kill()
+
+
+@pytest.fixture
+def server(start_server, database):
+    return start_server(database)
+
+
+@pytest.fixture
+def stubs(server):
+    """Clients of the server, past Envoy."""
+    clients = stub_support.Stubs(server.address)
+    yield clients
+    clients.close()
+
+
+@pytest.fixture
+def start_envoy(tmp_path):
+    """`start_envoy(grpc_port)`: an Envoy that ends with the test."""
+    envoys = []
+
+    def start(grpc_port, **arguments):
+        envoys.append(Envoy(grpc_port, tmp_path, **arguments))
+        return envoys[-1]
+
+    yield start
+    for envoy in envoys:
+        envoy.process.kill()
+
+
+@pytest.fixture
+def envoy(start_envoy, server):
+    return start_envoy(server.port)
+
+
+@pytest.fixture
+def rest(envoy):
+    return Rest(envoy.url)

@@ -1,0 +1,119 @@
+"""A private PostgreSQL of one test session, with one database for each test."""
+
+import itertools
+import os
+import pwd
+import secrets
+import shutil
+import subprocess
+import tempfile
+import urllib.parse
+
+import psycopg
+
+BIN = "/usr/lib/postgresql/15/bin"
+OWNER = "energy_sites_owner"
+APP = "energy_sites"
+
+
+class Database:
+    """One database: the URLs of its two roles, and of the superuser for looking past them."""
+
+    def __init__(self, cluster, name):
+        self.name = name
+        self.app_url = cluster.url(name, APP)
+        self.owner_url = cluster.url(name, OWNER)
+        self.superuser_url = cluster.url(name, "postgres")
+
+    def connect(self, url=None):
+        """A connection in autocommit mode; by default the superuser's."""
+        return psycopg.connect(url or self.superuser_url, autocommit=True)
+
+    def query(self, sql, parameters=None):
+        """The rows of `sql`, as the superuser."""
+        with self.connect() as connection:
+            return connection.execute(sql, parameters).fetchall()
+
+
+class Postgres:
+    """A cluster in a temporary folder, on a Unix socket. `durable` turns fsync on."""
+
+    def __init__(self, durable=False):
+        # Below /tmp and not below TMPDIR: the name of a socket has room for 107 bytes only.
+        self.dir = tempfile.mkdtemp(prefix="es-pg-", dir="/tmp")
+        self._numbers = itertools.count(1)
+        self._password = secrets.token_hex(16)
+        # PostgreSQL refuses to run as root.
+        self._user = "postgres" if os.geteuid() == 0 else None
+        if self._user:
+            os.chown(self.dir, pwd.getpwnam(self._user).pw_uid, -1)
+        password_file = os.path.join(self.dir, "password")
+        self._run("install", "-m", "600", "/dev/null", password_file)
+        with open(password_file, "w", encoding="ascii") as file:
+            file.write(self._password)
+        self._run(
+            f"{BIN}/initdb", f"--pgdata={self.dir}/data", "--username=postgres",
+            f"--pwfile={password_file}", "--auth=scram-sha-256", "--encoding=UTF8",
+            "--locale=C.UTF-8", "--no-sync",
+        )  # fmt: skip
+        self._options = f"-c listen_addresses='' -c unix_socket_directories='{self.dir}'"
+        self._options += " -c timezone=UTC -c max_connections=200"
+        if not durable:
+            self._options += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+        self.start()
+        with psycopg.connect(self.url("postgres", "postgres"), autocommit=True) as connection:
+            for role in (OWNER, APP):
+                connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{self._password}'")
+
+    def url(self, database, role):
+        host = urllib.parse.quote(self.dir, safe="")
+        return f"postgresql://{role}:{self._password}@/{database}?host={host}"
+
+    def make_template(self, migrate):
+        """Makes the database that `new_database` copies; `migrate(database)` fills it."""
+        database = self._create("template_migrated", f"OWNER {OWNER}")
+        migrate(database)
+
+    def new_database(self):
+        """A migrated database that nobody else uses."""
+        return self._create(f"test_{next(self._numbers)}", f"TEMPLATE template_migrated OWNER {OWNER}")
+
+    def empty_database(self):
+        """A database without tables."""
+        return self._create(f"test_{next(self._numbers)}", f"OWNER {OWNER}")
+
+    def drop(self, database):
+        with psycopg.connect(self.url("postgres", "postgres"), autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {database.name} WITH (FORCE)")
+
+    def start(self):
+        self._pg_ctl("start", f"--options={self._options}", f"--log={self.dir}/log")
+
+    def stop(self, mode="fast"):
+        """`mode` is pg_ctl's: with `immediate`, the database crashes."""
+        self._pg_ctl("stop", f"--mode={mode}")
+
+    def remove(self):
+        self.stop("immediate")
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def _create(self, name, options):
+        with psycopg.connect(self.url("postgres", "postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} {options}")
+        return Database(self, name)
+
+    def _pg_ctl(self, action, *arguments):
+        self._run(
+            f"{BIN}/pg_ctl", action, "--wait", "--silent", f"--pgdata={self.dir}/data", *arguments
+        )
+
+    def _run(self, *command):
+        # Output to a file: the postmaster inherits it, and a pipe would stay open with it.
+        with tempfile.TemporaryFile() as output:
+            result = subprocess.run(
+                command, user=self._user, cwd="/", stdin=subprocess.DEVNULL, stdout=output,
+                stderr=output, check=False,
+            )  # fmt: skip
+            if result.returncode != 0:
+                output.seek(0)
+                raise RuntimeError(f"{' '.join(command)}:\n{output.read().decode()}")

@@ -1,0 +1,81 @@
+"""What the started parts of a test share: free ports, waiting, one process."""
+
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("ENERGY_SITES_BUILD_DIR", ROOT / "build" / "dev"))
+
+
+def free_ports(count):
+    """`count` different ports of 127.0.0.1 that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def wait_until(condition, seconds, what):
+    """Returns the first true value of `condition()`; fails, naming `what`, after `seconds`."""
+    limit = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > limit:
+            raise TimeoutError(f"after {seconds} s still not: {what}")
+        time.sleep(0.01)
+    return value
+
+
+class Process:
+    """A program that runs until `stop` or `kill`, with its output in the file `log`."""
+
+    def __init__(self, command, log, environment=None):
+        self.log = pathlib.Path(log)
+        with open(self.log, "ab") as output:
+            self._process = subprocess.Popen(
+                [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=output,
+                stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})},
+            )  # fmt: skip
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    def runs(self):
+        return self._process.poll() is None
+
+    def wait_healthy(self, condition, seconds, what):
+        """Waits for `condition()`; fails at once, with the log's end, where the program ends."""
+        try:
+            wait_until(lambda: not self.runs() or condition(), seconds, what)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}\n{self.tail()}") from None
+        if not self.runs():
+            raise RuntimeError(f"ended with {self._process.returncode}:\n{self.tail()}")
+
+    def tail(self):
+        return self.log.read_text(errors="replace")[-3000:]
+
+    def signal(self, number):
+        self._process.send_signal(number)
+
+    def stop(self, seconds=20):
+        """Asks it to end, and returns its exit code."""
+        if self.runs():
+            self.signal(signal.SIGTERM)
+        return self.wait(seconds)
+
+    def kill(self):
+        if self.runs():
+            self.signal(signal.SIGKILL)
+        return self.wait(10)
+
+    def wait(self, seconds):
+        return self._process.wait(timeout=seconds)

@@ -1,0 +1,66 @@
+"""Starts energy-sites as users do: its binary, by flags and environment."""
+
+import subprocess
+
+import requests
+
+from support.process import BUILD, Process, free_ports
+
+BINARY = BUILD / "energy-sites"
+
+
+def migrate(database):
+    """Brings `database` to the newest schema."""
+    result = subprocess.run(
+        [BINARY, "migrate"], env=_urls(database), capture_output=True, text=True, check=False
+    )
+    if result.returncode != 0:
+        raise RuntimeError(f"migrate ended with {result.returncode}:\n{result.stdout}{result.stderr}")
+
+
+class Server:
+    """`energy-sites serve` on free ports. `restart` keeps the ports."""
+
+    binary = BINARY
+
+    def __init__(self, database, folder, flags=(), environment=None, ready=True):
+        """With `ready` False, waits only until the server lives, not until it may serve."""
+        self.port, self.admin_port = free_ports(2)
+        self.address = f"127.0.0.1:{self.port}"
+        self.admin_url = f"http://127.0.0.1:{self.admin_port}"
+        self.log = folder / f"server-{self.port}.log"
+        self._flags = flags
+        self._environment = {**_urls(database), **(environment or {})}
+        self.start(ready)
+
+    def start(self, ready=True):
+        self.process = Process(
+            [BINARY, "serve", f"--listen_address={self.address}",
+             f"--admin_address=127.0.0.1:{self.admin_port}", *self._flags],
+            self.log, self._environment,
+        )  # fmt: skip
+        page = "readyz" if ready else "livez"
+        self.process.wait_healthy(
+            lambda: self.admin_answers(page), 60, f"{self.admin_url}/{page} answers 200"
+        )
+
+    def admin_answers(self, page):
+        """Whether the admin port answers 200 for `page`."""
+        try:
+            return requests.get(f"{self.admin_url}/{page}", timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
+    def stop(self):
+        return self.process.stop()
+
+    def kill(self):
+        return self.process.kill()
+
+    def restart(self, ready=True):
+        self.stop()
+        self.start(ready)
+
+
+def _urls(database):
+    return {"DATABASE_URL": database.app_url, "MIGRATE_DATABASE_URL": database.owner_url}
