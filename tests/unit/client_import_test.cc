@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -342,6 +343,20 @@ TEST_F(ImportTest, StoresAgainWhatWasDeletedSince) {
     EXPECT_EQ(Import(), 0) << err_.str();
     ExpectEverythingOnce();
   }
+}
+
+TEST_F(ImportTest, CountsEqualRows) {
+  ASSERT_EQ(Import(), 0);
+  // The file's first two rows are equal; one of them is lost.
+  const auto lost =
+      std::find_if(store_.entries.begin(), store_.entries.end(), [](const auto& entry) {
+        return entry.second.dt_stamp().seconds() == 1'470'009'600;  // 2016-08-01T00:00:00Z
+      });
+  ASSERT_NE(lost, store_.entries.end());
+  store_.entries.erase(lost);
+  EXPECT_EQ(Import(), 0) << err_.str();
+  EXPECT_THAT(out_.str(), HasSubstr("12,345 rows: 1 stored, 12,344 stored before"));
+  ExpectEverythingOnce();
 }
 
 TEST_F(ImportTest, ReportsBadRowsAndStoresTheOthers) {
