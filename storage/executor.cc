@@ -1,8 +1,14 @@
 #include "storage/executor.h"
 
 #include <algorithm>
+#include <chrono>
 
 namespace energysites::storage {
+namespace {
+
+constexpr std::chrono::milliseconds kCancelPause(50);
+
+}  // namespace
 
 Executor::Executor(const ExecutorOptions& options) : queue_limit_(options.queue_limit) {
   for (int i = 0; i < options.connections; ++i) {
@@ -43,9 +49,12 @@ absl::Status Executor::Submit(Job* job) {
 }
 
 void Executor::Requeue(Job* job) {
+  absl::Status why = DatabaseUnavailable("the server is shutting down");
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (!stopping_) {
+    if (job->cancelled_) {
+      why = absl::CancelledError("the caller gave up");
+    } else if (!stopping_) {
       job->position_ = queue_.insert(queue_.end(), job);
       job->state_ = Job::State::kQueued;
       job_queued_.notify_one();
@@ -53,12 +62,13 @@ void Executor::Requeue(Job* job) {
     }
     job->state_ = Job::State::kDone;
   }
-  job->Drop(DatabaseUnavailable("the server is shutting down"));
+  job->Drop(why);
 }
 
 void Executor::Cancel(Job* job) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
+    job->cancelled_ = true;
     if (job->state_ == Job::State::kRunning) {
       Worker& worker = *workers_[job->worker_];
       // Else it has run already, and the worker is at someone else's job.
@@ -115,26 +125,25 @@ void Executor::Work(size_t index) {
 }
 
 void Executor::CarryCancellations() {
+  const auto wanted = [](const auto& worker) { return worker->cancel_requested; };
   std::unique_lock<std::mutex> lock(mutex_);
   while (true) {
-    const auto wanted = [&] {
-      return std::find_if(workers_.begin(), workers_.end(),
-                          [](const auto& worker) { return worker->cancel_requested; });
-    };
-    auto found = workers_.end();
     cancel_requested_.wait(lock, [&] {
-      found = wanted();
-      return found != workers_.end() || (stopping_ && running_ == 0);
+      return std::any_of(workers_.begin(), workers_.end(), wanted) || (stopping_ && running_ == 0);
     });
-    if (found == workers_.end()) return;
-    Worker& worker = **found;
-    worker.cancel_requested = false;
-    worker.cancelling = true;
-    lock.unlock();
-    worker.session.Cancel();
-    lock.lock();
-    worker.cancelling = false;
-    cancel_done_.notify_all();
+    if (std::none_of(workers_.begin(), workers_.end(), wanted)) return;
+    for (const auto& worker : workers_) {
+      if (!worker->cancel_requested) continue;
+      worker->cancelling = true;
+      lock.unlock();
+      worker->session.Cancel();
+      lock.lock();
+      worker->cancelling = false;
+      cancel_done_.notify_all();
+    }
+    // A request that met no query, because the job was between two, was in vain: it is repeated
+    // until the job is over.
+    cancel_requested_.wait_for(lock, kCancelPause);
   }
 }
 

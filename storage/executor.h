@@ -31,6 +31,7 @@ class Job {
   State state_ = State::kNew;
   std::list<Job*>::iterator position_;  // In the queue, while kQueued.
   size_t worker_ = 0;                   // While kRunning.
+  bool cancelled_ = false;
 };
 
 struct ExecutorOptions {
@@ -53,10 +54,10 @@ class Executor {
   absl::Status Submit(Job* job);
 
   // Queues the job again, from its own Run and as the last thing there: it has more to do, and
-  // others go first. Takes it even if the queue is full.
+  // others go first. Takes it even if the queue is full; drops it if it was cancelled meanwhile.
   void Requeue(Job* job);
 
-  // Drops the job if it waits; if it runs, has the database stop its query.
+  // Drops the job if it waits; if it runs, has the database stop its query, and those after it.
   void Cancel(Job* job);
 
   // Set by whoever watches the database. While it is away, calls are refused at once, rather than
