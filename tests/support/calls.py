@@ -80,7 +80,9 @@ def failure_of(error):
         details[detail.DESCRIPTOR.name] = detail
     info = details.get("ErrorInfo")
     assert info is None or (info.domain == "energysites.v1" and info.reason), info
-    return Failure(error.code().name, error.details(), details, dict(error.trailing_metadata()))
+    trailers = dict(error.trailing_metadata())
+    trailers.pop("grpc-status-details-bin", None)  # `details`, in an order that says nothing.
+    return Failure(error.code().name, error.details(), details, trailers)
 
 
 def fail(method, request, timeout=30):
