@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 #include "services/errors.h"
 #include "services/request_hash.h"
 
@@ -42,7 +43,8 @@ uint32_t ListFingerprint(const google::protobuf::Message& request) {
   for (const char* field : {"page_size", "page_token"}) {
     list->GetReflection()->ClearField(list.get(), descriptor->FindFieldByName(field));
   }
-  return Checksum(CanonicalBytes(*list));
+  // With the type, because requests of two methods may have the same bytes.
+  return Checksum(absl::StrCat(descriptor->full_name(), "\n", CanonicalBytes(*list)));
 }
 
 std::string EncodePageToken(uint32_t fingerprint, const std::vector<int64_t>& last_key) {

@@ -16,8 +16,8 @@ namespace energysites {
 constexpr int kDefaultPageSize = 50;
 constexpr int kMaxPageSize = 1000;
 
-// What tells two lists apart: a hash over all fields of a List request but page_size and
-// page_token. The same in every process.
+// What tells two lists apart: a hash over the type of a List request and all its fields but
+// page_size and page_token. The same in every process.
 uint32_t ListFingerprint(const google::protobuf::Message& request);
 
 // Version, fingerprint, last key and checksum in base64url. No secret: a token grants nothing.
