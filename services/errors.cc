@@ -14,6 +14,15 @@ namespace {
 // percent-encoding may triple it.
 constexpr size_t kMaxDetailBytes = 4096;
 constexpr size_t kMaxMessageBytes = 512;
+constexpr size_t kMaxDescriptionBytes = 512;
+
+// At most kMaxDescriptionBytes of `text`, whole characters, so that one violation always fits.
+std::string Cut(const std::string& text) {
+  if (text.size() <= kMaxDescriptionBytes) return text;
+  size_t size = kMaxDescriptionBytes;
+  while (size > 0 && (text[size] & 0xC0) == 0x80) --size;
+  return text.substr(0, size);
+}
 
 absl::Status InvalidArgument(absl::string_view message, absl::string_view reason) {
   absl::Status status = absl::InvalidArgumentError(message);
@@ -34,12 +43,13 @@ absl::Status InvalidRequest(const std::vector<Violation>& violations) {
   for (const Violation& violation : violations) {
     google::rpc::BadRequest::FieldViolation detail;
     detail.set_field(violation.field);
-    detail.set_description(violation.message);
+    const std::string description = Cut(violation.message);
+    detail.set_description(description);
     detail.set_reason(violation.rule_id);
     detail_bytes += detail.ByteSizeLong() + 4;
     if (detail_bytes > kMaxDetailBytes) break;
     *bad_request.add_field_violations() = std::move(detail);
-    const std::string text = absl::StrCat(violation.field, ": ", violation.message);
+    const std::string text = absl::StrCat(violation.field, ": ", description);
     if (named + 1 == static_cast<size_t>(bad_request.field_violations_size()) &&
         (named == 0 || message.size() + text.size() < kMaxMessageBytes)) {
       absl::StrAppend(&message, named == 0 ? "" : "; ", text);

@@ -22,6 +22,9 @@ constexpr char kDetailPrefix[] = "type.googleapis.com/";
 // What a caller learns of our own faults; the rest is in the log.
 constexpr char kInternalText[] = "the server failed; the fault was logged";
 
+// Details travel in HTTP/2 trailers, which common clients cap at 8 KiB.
+constexpr size_t kMaxDetailBytes = 4096;
+
 constexpr absl::Duration kRetryDelay = absl::Seconds(1);
 
 absl::Status WithErrorInfo(absl::Status status, absl::string_view reason) {
@@ -103,6 +106,7 @@ absl::Status EntriesWithoutSite(const std::map<int, absl::Status>& failures) {
     violation->set_field(absl::StrCat("entries[", index, "].site_id"));
     violation->set_description(std::string(status.message()));
     violation->set_reason("SITE_NOT_FOUND");
+    if (bad_request.ByteSizeLong() > kMaxDetailBytes) break;
   }
   // With the ResourceInfo of the first.
   const auto& [index, first] = *failures.begin();

@@ -21,7 +21,8 @@ absl::Status ConfigurationNotFound(int64_t site_id, int64_t id);
 absl::Status LiveDataEntryNotFound(int64_t site_id, int64_t id);
 
 // NOT_FOUND for a batch that is stored whole or not at all: each entry of `failures` (by index) as
-// a violation of `entries[i].site_id`.
+// a violation of `entries[i].site_id`; the first few hundred at most, so that they fit into
+// trailers.
 absl::Status EntriesWithoutSite(const std::map<int, absl::Status>& failures);
 
 // ABORTED: someone changed the resource since the caller read `etag`.
