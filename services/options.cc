@@ -5,8 +5,8 @@
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
-#include <iterator>
 #include <map>
+#include <sstream>
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
@@ -78,18 +78,32 @@ absl::StatusOr<std::string> Secret(const std::string& file, const char* variable
     const char* value = std::getenv(variable);
     return std::string(value == nullptr ? "" : value);
   }
+  // Not by iterators: they throw on a folder.
   std::ifstream stream(file);
-  std::string text{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
-  if (!stream.good() && !stream.eof()) {
+  std::ostringstream text;
+  if (stream.peek() != stream.eof()) text << stream.rdbuf();
+  if (!stream.is_open() || stream.bad() || text.bad()) {
     return absl::InvalidArgumentError(absl::StrCat("cannot read ", file));
   }
-  return std::string(absl::StripAsciiWhitespace(text));
+  // An empty URL would mean libpq's own environment, which is not what the flag asks for.
+  const std::string secret(absl::StripAsciiWhitespace(text.str()));
+  if (secret.empty()) return absl::InvalidArgumentError(absl::StrCat(file, " is empty"));
+  return secret;
 }
 
 absl::Status CheckRange(const char* name, int value, int least, int most) {
   if (value >= least && value <= most) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat("--", name, " must be from ", least, " to ", most, ", not ", value));
+}
+
+// PostgreSQL counts milliseconds in an int, and takes 0 for no limit.
+absl::Status CheckTimeout(const char* name, absl::Duration value) {
+  constexpr absl::Duration kLeast = absl::Milliseconds(1), kMost = absl::Hours(24);
+  if (value >= kLeast && value <= kMost) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("--", name, " must be from ", absl::FormatDuration(kLeast), " to ",
+                   absl::FormatDuration(kMost), ", not ", absl::FormatDuration(value)));
 }
 
 }  // namespace
@@ -127,6 +141,10 @@ absl::StatusOr<ServerOptions> ServerOptionsFromFlags() {
   checks.Update(CheckRange("memory_limit_mib", absl::GetFlag(FLAGS_memory_limit_mib), 8, 1 << 20));
   checks.Update(CheckRange("max_connection_age_minutes",
                            absl::GetFlag(FLAGS_max_connection_age_minutes), 1, 1 << 20));
+  checks.Update(CheckTimeout("statement_timeout", absl::GetFlag(FLAGS_statement_timeout)));
+  checks.Update(CheckTimeout("lock_timeout", absl::GetFlag(FLAGS_lock_timeout)));
+  checks.Update(CheckTimeout("idle_in_transaction_timeout",
+                             absl::GetFlag(FLAGS_idle_in_transaction_timeout)));
   if (!checks.ok()) return checks;
 
   ServerOptions options;
