@@ -3,6 +3,7 @@
 #include <map>
 #include <pqxx/pqxx>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "storage/errors.h"
@@ -38,36 +39,53 @@ constexpr char kGrants[] = R"sql(
   GRANT EXECUTE ON FUNCTION public.make_live_data_month TO @app;
 )sql";
 
-absl::Status Apply(pqxx::connection& connection, const std::vector<Migration>& migrations,
-                   const std::function<void(absl::string_view)>& report) {
-  pqxx::nontransaction(connection).exec(kCreateHistory);
+std::string Checksum(pqxx::transaction_base& tx, const Migration& migration) {
+  return tx.exec_params1(kChecksum, migration.sql)[0].as<std::string>();
+}
+
+// Those that the database does not have. FAILED_PRECONDITION if its history is not ours.
+absl::StatusOr<std::vector<Migration>> Missing(pqxx::connection& connection,
+                                               const std::vector<Migration>& migrations) {
   std::map<int, pqxx::row> history;
-  for (const pqxx::row& row : pqxx::nontransaction(connection).exec(kReadHistory)) {
+  pqxx::nontransaction tx(connection);
+  for (const pqxx::row& row : tx.exec(kReadHistory)) {
     history.emplace(row["version"].as<int>(), row);
   }
+  std::vector<Migration> missing;
   for (const Migration& migration : migrations) {
-    pqxx::work tx(connection);
-    const auto checksum = tx.exec_params1(kChecksum, migration.sql)[0].as<std::string>();
     const auto applied = history.find(migration.version);
-    if (applied != history.end()) {
-      if (checksum != applied->second["checksum"].c_str()) {
-        return absl::FailedPreconditionError(
-            absl::StrCat("migration ", migration.name,
-                         " was changed after it was applied to this database; restore its text and "
-                         "put the change into a new migration"));
-      }
-      history.erase(applied);
+    if (applied == history.end()) {
+      missing.push_back(migration);
       continue;
     }
-    report(absl::StrCat("applying ", migration.name));
-    tx.exec(migration.sql);
-    tx.exec_params0(kRecord, migration.version, migration.name, checksum);
-    tx.commit();
+    if (Checksum(tx, migration) != applied->second["checksum"].c_str()) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("migration ", migration.name,
+                       " was changed after it was applied to this database; restore its text and "
+                       "put the change into a new migration"));
+    }
+    history.erase(applied);
   }
   if (!history.empty()) {
     return absl::FailedPreconditionError(
         absl::StrCat("the database has migration ", history.begin()->second["name"].c_str(),
                      ", which this program does not know: it is newer than the program"));
+  }
+  return missing;
+}
+
+// Looks at the whole history first, so that a refused run changes nothing.
+absl::Status Apply(pqxx::connection& connection, const std::vector<Migration>& migrations,
+                   const std::function<void(absl::string_view)>& report) {
+  pqxx::nontransaction(connection).exec(kCreateHistory);
+  const auto missing = Missing(connection, migrations);
+  if (!missing.ok()) return missing.status();
+  for (const Migration& migration : *missing) {
+    pqxx::work tx(connection);
+    report(absl::StrCat("applying ", migration.name));
+    tx.exec(migration.sql);
+    tx.exec_params0(kRecord, migration.version, migration.name, Checksum(tx, migration));
+    tx.commit();
   }
   return absl::OkStatus();
 }

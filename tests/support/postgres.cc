@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <memory>
 #include <pqxx/pqxx>
 #include <stdexcept>
 #include <thread>
@@ -120,12 +121,12 @@ std::string Query(const std::string& dsn, const std::string& sql) {
 }
 
 std::string SqlStateOf(const std::string& dsn, const std::string& sql) {
-  try {
-    Query(dsn, sql);
-    return "";
-  } catch (const pqxx::sql_error& error) {
-    return error.sqlstate();
-  }
+  // By libpq: some of libpqxx's exceptions do not carry it.
+  const std::unique_ptr<PGconn, decltype(&PQfinish)> connection(PQconnectdb(dsn.c_str()), PQfinish);
+  const std::unique_ptr<PGresult, decltype(&PQclear)> result(PQexec(connection.get(), sql.c_str()),
+                                                             PQclear);
+  const char* const state = PQresultErrorField(result.get(), PG_DIAG_SQLSTATE);
+  return state == nullptr ? "" : state;
 }
 
 }  // namespace energysites::testing_support
