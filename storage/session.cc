@@ -14,6 +14,7 @@ std::string Settings(const SessionOptions& options) {
   const auto milliseconds = [](absl::Duration d) { return absl::ToInt64Milliseconds(d); };
   return absl::StrCat(
       "SET search_path = public, pg_temp; SET timezone = 'UTC'; SET synchronous_commit = on"
+      "; SET default_transaction_isolation = 'read committed'; SET extra_float_digits = 1"
       "; SET statement_timeout = ",
       milliseconds(options.statement_timeout),
       "; SET lock_timeout = ", milliseconds(options.lock_timeout),
