@@ -1,0 +1,80 @@
+#include "storage/database_monitor.h"
+
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/matchers.h"
+#include "tests/support/postgres.h"
+
+namespace energysites::storage {
+namespace {
+
+using testing::HasSubstr;
+using testing_support::IsOk;
+using testing_support::kApp;
+using testing_support::PostgresCluster;
+using testing_support::StatusIs;
+
+// What the monitor said, in order.
+class Reports {
+ public:
+  void Add(const absl::Status& status) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    reports_.push_back(status);
+    changed_.notify_all();
+  }
+  // The next report, which must come in time.
+  absl::Status Next() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (!changed_.wait_for(lock, std::chrono::seconds(20),
+                           [this] { return reports_.size() > taken_; })) {
+      return absl::DeadlineExceededError("no report came");
+    }
+    return reports_[taken_++];
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<absl::Status> reports_;
+  size_t taken_ = 0;
+};
+
+TEST(DatabaseMonitorTest, TellsUpAwayAndUpAgain) {
+  PostgresCluster cluster;
+  const std::string dsn = cluster.Dsn(kApp, cluster.CreateMigratedDatabase());
+  Reports reports;
+  const DatabaseMonitor monitor(dsn, 1, [&](const absl::Status& status) { reports.Add(status); });
+  EXPECT_THAT(reports.Next(), IsOk());
+  cluster.Stop();
+  EXPECT_THAT(reports.Next(), StatusIs(absl::StatusCode::kUnavailable));
+  cluster.Start();
+  absl::Status status = reports.Next();
+  // It may be seen while it starts, which is another reason.
+  while (absl::IsUnavailable(status)) status = reports.Next();
+  EXPECT_THAT(status, IsOk());
+}
+
+TEST(DatabaseMonitorTest, AnOldSchemaCountsAsAway) {
+  PostgresCluster& cluster = PostgresCluster::Shared();
+  Reports reports;
+  const DatabaseMonitor monitor(cluster.Dsn(kApp, cluster.CreateMigratedDatabase()), 1000,
+                                [&](const absl::Status& status) { reports.Add(status); });
+  EXPECT_THAT(reports.Next(),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("run energy-sites migrate")));
+}
+
+TEST(DatabaseMonitorTest, NoDatabaseIsToldAtOnce) {
+  Reports reports;
+  const DatabaseMonitor monitor("host=/nowhere", 1,
+                                [&](const absl::Status& status) { reports.Add(status); });
+  EXPECT_THAT(reports.Next(), StatusIs(absl::StatusCode::kUnavailable));
+}
+
+}  // namespace
+}  // namespace energysites::storage
