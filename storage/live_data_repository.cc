@@ -1,5 +1,6 @@
 #include "storage/live_data_repository.h"
 
+#include <algorithm>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -15,6 +16,10 @@ namespace {
 
 using google::protobuf::Empty;
 using v1::LiveDataEntry;
+
+// The years 1 to 9999.
+constexpr int64_t kFirstMicrosecond = -62135596800'000000;
+constexpr int64_t kLastMicrosecond = 253402300799'999999;
 
 LiveDataEntry EntryFromRow(const pqxx::row& row) {
   LiveDataEntry entry;
@@ -285,7 +290,9 @@ absl::StatusOr<std::vector<LiveDataEntry>> LiveDataRepository::List(
   std::string last_stamp = oldest_first ? start : end;
   int64_t last_id = 0;
   if (!page.last_key.empty()) {
-    last_stamp = SqlFromTimestamp(TimestampFromMicroseconds(page.last_key[0]));
+    // Tokens are no secret: one that was made up may hold any number.
+    const int64_t moment = std::clamp(page.last_key[0], kFirstMicrosecond, kLastMicrosecond);
+    last_stamp = SqlFromTimestamp(TimestampFromMicroseconds(moment));
     last_id = page.last_key[1];
   }
   const std::string& bound = oldest_first ? end : start;

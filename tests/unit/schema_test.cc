@@ -1,5 +1,6 @@
 // Migrations, what the roles may do, and partitions, on a real PostgreSQL.
 #include <future>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -216,6 +217,30 @@ TEST_F(PartitionsTest, AnOpenReadDelaysNothing) {
   EXPECT_THAT(Create(1459468800), IsOk());
   EXPECT_LT(absl::Now() - start, absl::Seconds(2));
   EXPECT_EQ(Partitions(), 4);
+}
+
+// Regression: a page token that someone made up, with a moment beyond all calendars, was a fault of
+// ours in the log.
+TEST_F(PartitionsTest, AMomentOutOfRangeIsAnEndOfTheList) {
+  ASSERT_THAT(Create(0), IsOk());
+  constexpr int64_t kLeast = std::numeric_limits<int64_t>::min();
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  struct PageCase {
+    std::string order_by;
+    int64_t moment;
+    size_t rows;
+  };
+  for (const PageCase& page : {PageCase{"dt_stamp", kLeast, 1},
+                               {"dt_stamp", kMost, 0},
+                               {"dt_stamp desc", kLeast, 0},
+                               {"dt_stamp desc", kMost, 1}}) {
+    v1::ListLiveDataEntriesRequest request;
+    request.set_order_by(page.order_by);
+    const auto rows =
+        LiveDataRepository(session_, allocator_).List(request, {10, {page.moment, 1}});
+    ASSERT_THAT(rows, IsOk()) << page.order_by << " " << page.moment;
+    EXPECT_EQ(rows->size(), page.rows);
+  }
 }
 
 // A month that was detached since this process last saw it is made again.
