@@ -16,6 +16,16 @@
 #include "storage/dsn.h"
 #include "storage/migrator.h"
 
+// Asked by LeakSanitizer. libpqxx 6.4.5 forgets the result of a BEGIN on a connection that the
+// server ended: 2 KB for each lost connection.
+extern "C" const char* __lsan_default_suppressions() { return "leak:libpqxx-6\n"; }
+
+// Asked by ThreadSanitizer. It cannot see that the payloads of a Status are counted atomically,
+// because Debian's Abseil is not instrumented.
+extern "C" const char* __tsan_default_suppressions() {
+  return "race:absl::*::Status::UnrefNonInlined\n";
+}
+
 namespace energysites::testing_support {
 namespace {
 

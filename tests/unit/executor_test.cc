@@ -401,6 +401,19 @@ TEST_F(ExecutorOnDatabaseTest, RandomCancellationsHitOnlyTheirJobs) {
         slots[other].cancelled = true;
         executor.Cancel(slots[other].job.get());
       }
+      // Some for certain while they run.
+      if (i % 250 == 0) {
+        std::promise<void> started;
+        TestJob sleeper([&](Session& session) {
+          started.set_value();
+          stopped += absl::IsCancelled(Execute(session, "SELECT pg_sleep(30)"));
+        });
+        if (executor.Submit(&sleeper).ok()) {
+          started.get_future().wait();
+          executor.Cancel(&sleeper);
+          wrong += !sleeper.Wait() || sleeper.runs() != 1;
+        }
+      }
       if (i >= 16) slots[i - 16].accepted ? void(slots[i - 16].job->Wait()) : void();
     }
     for (Slot& slot : slots) settle(slot);
