@@ -17,7 +17,11 @@ def batch(entries, **arguments):
 def good(sites, count):
     """`count` entries of all `sites`, each its own, over several months and stamps."""
     return [
-        entry(sites[i % len(sites)], dt_stamp=stamp(JUNE + 3600 * (i // 3), i % 1000 * 1000), load_kwh=i)
+        entry(
+            sites[i % len(sites)],
+            dt_stamp=stamp(JUNE + 3600 * (i // 3), i % 1000 * 1000),
+            load_kwh=i,
+        )
         for i in range(count)
     ]
 
@@ -105,7 +109,10 @@ def test_an_unknown_site_stops_all(create, sites, database):
     entries[99].site_id = UNKNOWN + 1
     failure = fail(create, batch(entries))
     assert failure.code == "NOT_FOUND"
-    assert [field for field, _ in failure.violations] == ["entries[40].site_id", "entries[99].site_id"]
+    assert [field for field, _ in failure.violations] == [
+        "entries[40].site_id",
+        "entries[99].site_id",
+    ]
     assert failure.details["ResourceInfo"].resource_name == str(UNKNOWN)
     assert "entries[40]" in failure.text
     assert not contents(database)["live_data"]
@@ -146,7 +153,10 @@ def test_partial_success_with_nothing_good(create, database):
 def test_partial_success_does_not_excuse_the_batch_itself(create, sites, database):
     request = batch([entry(sites[0], soc=101)], return_partial_success=True, request_id="x")
     failure = fail(create, request)
-    assert failure.violations == [("entries[0].soc", "double.gte_lte"), ("request_id", "string.uuid")]
+    assert failure.violations == [
+        ("entries[0].soc", "double.gte_lte"),
+        ("request_id", "string.uuid"),
+    ]
     assert not contents(database)["write_requests"]
 
 

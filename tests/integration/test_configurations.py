@@ -15,7 +15,11 @@ MASKS = {
         ["production_pv_units", "battery_capacity_kwh"],
         {"production_pv_units": 0, "battery_capacity_kwh": 0},
     ),
-    "an optional field": ({"production_cro_kwp": -2.5}, ["production_cro_kwp"], {"production_cro_kwp": -2.5}),
+    "an optional field": (
+        {"production_cro_kwp": -2.5},
+        ["production_cro_kwp"],
+        {"production_cro_kwp": -2.5},
+    ),
     "clear an optional field": ({}, ["production_pv_kwp"], {"production_pv_kwp": None}),
     "set one and clear one": (
         {"production_cro_kwp": 1.5},
@@ -30,13 +34,21 @@ MASKS = {
     "empty clears nothing": ({"production_cro_kwp": 3}, [], {"production_cro_kwp": 3}),
     "a star sets what is there and clears the rest": (
         {
-            "battery_vendor": "KATL", "battery_capacity_kwh": 1, "battery_max_power_kw": 2,
-            "production_pv_units": 3, "production_bio_units": 4, "production_cro_units": 5,
+            "battery_vendor": "KATL",
+            "battery_capacity_kwh": 1,
+            "battery_max_power_kw": 2,
+            "production_pv_units": 3,
+            "production_bio_units": 4,
+            "production_cro_units": 5,
         },
         ["*"],
         {
-            "battery_vendor": "KATL", "battery_capacity_kwh": 1, "battery_max_power_kw": 2,
-            "production_pv_units": 3, "production_bio_units": 4, "production_cro_units": 5,
+            "battery_vendor": "KATL",
+            "battery_capacity_kwh": 1,
+            "battery_max_power_kw": 2,
+            "production_pv_units": 3,
+            "production_bio_units": 4,
+            "production_cro_units": 5,
             "production_pv_kwp": None,
         },
     ),
@@ -45,7 +57,7 @@ MASKS = {
         ["production_pv_units"],
         {"production_pv_units": 9},
     ),
-}  # fmt: skip
+}
 
 # Changes in the body, mask -> violations.
 BAD_MASKS = {
@@ -56,10 +68,16 @@ BAD_MASKS = {
     "an unknown field": ({}, ["production_wind_units"], [("update_mask", "field_mask.settable")]),
     "nothing": ({}, [], [("update_mask", "field_mask.not_empty")]),
     "a required field without a value": (
-        {}, ["battery_vendor"], [("configuration.battery_vendor", "required")],
+        {},
+        ["battery_vendor"],
+        [("configuration.battery_vendor", "required")],
     ),
     "bad values": (
-        {"battery_capacity_kwh": float("nan"), "production_pv_units": -1, "production_pv_kwp": float("inf")},
+        {
+            "battery_capacity_kwh": float("nan"),
+            "production_pv_units": -1,
+            "production_pv_kwp": float("inf"),
+        },
         [],
         [
             ("configuration.battery_capacity_kwh", "double.finite"),
@@ -68,12 +86,14 @@ BAD_MASKS = {
             ("configuration.production_pv_units", "int32.gte"),
         ],
     ),
-}  # fmt: skip
+}
 
 
 def create(stubs, site_id, **changes):
     return stubs.configurations.CreateConfiguration(
-        configurations_pb2.CreateConfigurationRequest(configuration=configuration(site_id, **changes))
+        configurations_pb2.CreateConfigurationRequest(
+            configuration=configuration(site_id, **changes)
+        )
     )
 
 
@@ -155,8 +175,13 @@ def test_not_found(stubs, database):
             ("Delete", configurations_pb2.DeleteConfigurationRequest(**names)),
             ("Delete", configurations_pb2.DeleteConfigurationRequest(**names, etag="1")),
             ("Update", configurations_pb2.UpdateConfigurationRequest(configuration=change)),
-            ("Update", configurations_pb2.UpdateConfigurationRequest(configuration={**change, "etag": "1"})),
-        ):  # fmt: skip
+            (
+                "Update",
+                configurations_pb2.UpdateConfigurationRequest(
+                    configuration={**change, "etag": "1"}
+                ),
+            ),
+        ):
             failure = fail(getattr(stubs.configurations, f"{method}Configuration"), request)
             assert failure.code == "NOT_FOUND", request
             resource = failure.details["ResourceInfo"]

@@ -89,12 +89,8 @@ def test_without_an_etag_whatever_is_stored_is_changed(resource):
 def test_of_concurrent_updates_with_one_etag_exactly_one_wins(resource):
     for round_number in range(5):
         etag = resource.get().etag
-        answers = at_once(
-            [
-                lambda value=value: outcome(*resource.update(etag, 100 * round_number + value))
-                for value in range(CALLERS)
-            ]
-        )
+        updates = [resource.update(etag, 100 * round_number + n) for n in range(CALLERS)]
+        answers = at_once([lambda update=update: outcome(*update) for update in updates])
         winners = [answer for answer in answers if isinstance(answer, type(resource.created))]
         losers = [answer for answer in answers if answer not in winners]
         assert len(winners) == 1

@@ -1,4 +1,4 @@
-"""What is stored is what was sent: numbers bit for bit, times to the microsecond, text byte for byte."""
+"""What is stored is what was sent: doubles by bits, times by microseconds, text by bytes."""
 
 import math
 import random
@@ -22,12 +22,27 @@ def doubles(generator, low, high, count=300):
     found = [
         value
         for value in (
-            0.0, -0.0, SMALLEST, -SMALLEST, LEAST_NORMAL, math.nextafter(LEAST_NORMAL, 0), 0.1, 1 / 3,
-            0.30000000000000004, 100, math.nextafter(100, 0), 2.0**53 + 2, 1e22, 1e23, 123456789012345.67,
-            LARGEST, -LARGEST, math.nextafter(LARGEST, 0),
+            0.0,
+            -0.0,
+            SMALLEST,
+            -SMALLEST,
+            LEAST_NORMAL,
+            math.nextafter(LEAST_NORMAL, 0),
+            0.1,
+            1 / 3,
+            0.30000000000000004,
+            100,
+            math.nextafter(100, 0),
+            2.0**53 + 2,
+            1e22,
+            1e23,
+            123456789012345.67,
+            LARGEST,
+            -LARGEST,
+            math.nextafter(LARGEST, 0),
         )
         if low <= value <= high
-    ]  # fmt: skip
+    ]
     while len(found) < count:
         value = struct.unpack(">d", generator.randbytes(8))[0]
         if low <= value <= high:
@@ -45,7 +60,9 @@ def stored_entries(stubs, entries):
         )
         for one in answered
     ]
-    assert [one.SerializeToString() for one in read] == [one.SerializeToString() for one in answered]
+    assert [one.SerializeToString() for one in read] == [
+        one.SerializeToString() for one in answered
+    ]
     return read
 
 
@@ -69,7 +86,9 @@ def test_doubles_of_configurations(stubs):
     generator = random.Random(2)
     site_id = create_site(stubs).id
     # Any finite number, and zero or more.
-    for kwp, kwh in zip(doubles(generator, -LARGEST, LARGEST, 80), doubles(generator, 0, LARGEST, 80)):
+    for kwp, kwh in zip(
+        doubles(generator, -LARGEST, LARGEST, 80), doubles(generator, 0, LARGEST, 80)
+    ):
         numbers = {
             "production_pv_kwp": kwp, "production_cro_kwp": -kwp,
             "battery_capacity_kwh": kwh, "battery_max_power_kw": kwh,
@@ -98,7 +117,18 @@ def test_counts_to_the_largest(stubs):
 def test_times_are_cut_to_the_microsecond(stubs):
     """Cut, not rounded, before 1970 too: 9999-12-31T23:59:59.9999999Z stays in its year."""
     generator = random.Random(3)
-    seconds = [YEAR_1, YEAR_1 + 1, -2208988800, -86400, -1, 0, 1, 951782399, 253370764800, YEAR_9999_END]
+    seconds = [
+        YEAR_1,
+        YEAR_1 + 1,
+        -2208988800,
+        -86400,
+        -1,
+        0,
+        1,
+        951782399,
+        253370764800,
+        YEAR_9999_END,
+    ]
     seconds += [generator.randint(YEAR_1, YEAR_9999_END) for _ in range(60)]
     nanos = [0, 1, 999, 1000, 1001, 499_999_999, 500_000_000, 999_999_000, 999_999_499, 999_999_999]
     times = [(second, nano) for second in seconds for nano in nanos]
@@ -136,9 +166,13 @@ def test_text(stubs, database):
         read = stubs.sites.GetSite(sites_pb2.GetSiteRequest(id=created.id))
         assert (created.name, created.location) == (text, text[::-1]), name
         assert read == created, name
-        update = sites_pb2.UpdateSiteRequest(site=site(id=created.id, name=text[::-1], location=text))
+        update = sites_pb2.UpdateSiteRequest(
+            site=site(id=created.id, name=text[::-1], location=text)
+        )
         assert stubs.sites.UpdateSite(update).name == text[::-1], name
-        row = database.query("SELECT convert_to(location, 'UTF8') FROM sites WHERE id = %s", [created.id])
+        row = database.query(
+            "SELECT convert_to(location, 'UTF8') FROM sites WHERE id = %s", [created.id]
+        )
         assert bytes(row[0][0]) == text.encode(), name
     listed = stubs.sites.ListSites(sites_pb2.ListSitesRequest()).sites
     assert [one.location for one in listed] == list(TEXTS.values())

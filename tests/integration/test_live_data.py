@@ -34,7 +34,9 @@ def test_a_life(stubs):
     assert not listed(stubs, site_id=site_id)
     for failure in (
         fail(stubs.live_data.GetLiveDataEntry, get),
-        fail(stubs.live_data.DeleteLiveDataEntry, live_data_pb2.DeleteLiveDataEntryRequest(**names)),
+        fail(
+            stubs.live_data.DeleteLiveDataEntry, live_data_pb2.DeleteLiveDataEntryRequest(**names)
+        ),
     ):
         assert failure.code == "NOT_FOUND"
         resource = failure.details["ResourceInfo"]
@@ -55,11 +57,17 @@ def test_an_id_is_only_good_together_with_its_site(stubs, database):
     before = contents(database)
     # Any number may come as an id, whatever month it seems to carry.
     ids = [one.id + 1, one.id ^ (1 << 46), 1, 2**46, 2**62, UNKNOWN]
-    for site_id, entry_id in [(here, other) for other in ids] + [(elsewhere, one.id), (UNKNOWN, one.id)]:
+    for site_id, entry_id in [(here, other) for other in ids] + [
+        (elsewhere, one.id),
+        (UNKNOWN, one.id),
+    ]:
         names = {"site_id": site_id, "id": entry_id}
         for method, request in (
             (stubs.live_data.GetLiveDataEntry, live_data_pb2.GetLiveDataEntryRequest(**names)),
-            (stubs.live_data.DeleteLiveDataEntry, live_data_pb2.DeleteLiveDataEntryRequest(**names)),
+            (
+                stubs.live_data.DeleteLiveDataEntry,
+                live_data_pb2.DeleteLiveDataEntryRequest(**names),
+            ),
         ):
             assert fail(method, request).code == "NOT_FOUND", names
     assert contents(database) == before
@@ -68,20 +76,37 @@ def test_an_id_is_only_good_together_with_its_site(stubs, database):
 def test_every_month_takes_entries(stubs, database):
     """History and future, inside the window of months and far outside."""
     site_id = create_site(stubs).id
-    seconds = [-62135596800, -1, 0, 951782400, JUNE, 1785000000, 1830297599, 32503680000, 253402300799]
+    seconds = [
+        -62135596800,
+        -1,
+        0,
+        951782400,
+        JUNE,
+        1785000000,
+        1830297599,
+        32503680000,
+        253402300799,
+    ]
     stored = [create(stubs, site_id, dt_stamp=stamp(when)) for when in seconds]
     assert listed(stubs, site_id=site_id, order_by="dt_stamp") == stored
     for one in stored:
         get = live_data_pb2.GetLiveDataEntryRequest(site_id=site_id, id=one.id)
         assert stubs.live_data.GetLiveDataEntry(get) == one
     # Only what lies in the window has made partitions of its own.
-    partitions = database.query("SELECT count(*) FROM pg_inherits WHERE inhparent = 'live_data'::regclass")
+    partitions = database.query(
+        "SELECT count(*) FROM pg_inherits WHERE inhparent = 'live_data'::regclass"
+    )
     assert partitions[0][0] <= 2 + len(seconds)
 
 
 def test_ranges_are_half_open(stubs):
     site_id, other = create_site(stubs).id, create_site(stubs).id
-    times = [stamp(JUNE - 1, 999_999_000), stamp(JUNE), stamp(JUNE, MICROSECOND), stamp(JUNE + 3600)]
+    times = [
+        stamp(JUNE - 1, 999_999_000),
+        stamp(JUNE),
+        stamp(JUNE, MICROSECOND),
+        stamp(JUNE + 3600),
+    ]
     stored = [create(stubs, site_id, dt_stamp=time) for time in times]
     create(stubs, other, dt_stamp=times[1])
     before, june, soon, later = times
@@ -99,7 +124,11 @@ def test_ranges_are_half_open(stubs):
         ((stamp(-62135596800), stamp(253402300799, 999_999_999)), [0, 1, 2, 3]),
     ]
     for (start, end), expected in table:
-        for order, wanted in (("dt_stamp", expected), ("dt_stamp desc", expected[::-1]), ("", expected[::-1])):
+        for order, wanted in (
+            ("dt_stamp", expected),
+            ("dt_stamp desc", expected[::-1]),
+            ("", expected[::-1]),
+        ):
             parameters = {"start_time": start, "end_time": end, "order_by": order}
             assert listed(stubs, site_id=site_id, **parameters) == [stored[i] for i in wanted]
             across = [one for one in listed(stubs, **parameters) if one.site_id == site_id]
@@ -153,9 +182,14 @@ def test_an_entry_for_a_site_that_is_being_deleted_is_not_found(stubs, database)
 def test_rest(stubs, rest):
     site_id = create_site(stubs).id
     fields = {
-        "dt_stamp": "2016-06-01T00:00:00.123456789Z", "soc": 0, "load_kwh": 5e-324,
-        "net_load_kwh": 0.1, "pv_notification": False, "bio_notification": True, "cro_notification": False,
-    }  # fmt: skip
+        "dt_stamp": "2016-06-01T00:00:00.123456789Z",
+        "soc": 0,
+        "load_kwh": 5e-324,
+        "net_load_kwh": 0.1,
+        "pv_notification": False,
+        "bio_notification": True,
+        "cro_notification": False,
+    }
     nested = rest.post(f"/v1/sites/{site_id}/liveData", fields).json()
     flat = rest.post("/v1/liveData", {**fields, "site_id": str(site_id)}).json()
     assert nested["dt_stamp"] == "2016-06-01T00:00:00.123456Z"
@@ -168,8 +202,14 @@ def test_rest(stubs, rest):
     assert rest.get(f"{path}/{nested['id']}").json() == nested
     assert rest.delete(f"{path}/{nested['id']}").json() == {}
     assert rest.get(f"{path}/{nested['id']}").status_code == 404
-    batch = rest.post("/v1/liveData:batchCreate", {"entries": [{**fields, "site_id": str(site_id)}] * 2})
+    batch = rest.post(
+        "/v1/liveData:batchCreate", {"entries": [{**fields, "site_id": str(site_id)}] * 2}
+    )
     assert batch.status_code == 200 and batch.json()["failed_requests"] == {}
     assert len(batch.json()["live_data_entries"]) == 2
-    partial = rest.post("/v1/liveData:batchCreate", {"entries": [{}], "return_partial_success": True})
-    assert partial.json()["failed_requests"]["0"]["code"] == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    partial = rest.post(
+        "/v1/liveData:batchCreate", {"entries": [{}], "return_partial_success": True}
+    )
+    assert (
+        partial.json()["failed_requests"]["0"]["code"] == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    )

@@ -43,7 +43,10 @@ def test_bytes_that_do_not_parse(raw):
     for path, request in methods().items():
         for name, data in table.items():
             failure = fail(raw(path), data)
-            assert (failure.code, failure.reason) == ("INVALID_ARGUMENT", "MALFORMED_REQUEST"), (path, name)
+            assert (failure.code, failure.reason) == ("INVALID_ARGUMENT", "MALFORMED_REQUEST"), (
+                path,
+                name,
+            )
             assert request.full_name in failure.text, (path, name)
     for length in range(1, len(good)):
         failure = fail(raw("Sites/CreateSite"), good[:length])
@@ -89,19 +92,29 @@ def good_requests(site_id):
     return [
         ("Sites/CreateSite", sites_pb2.CreateSiteRequest(site=site(), request_id=new_uuid())),
         ("Sites/ListSites", sites_pb2.ListSitesRequest(page_size=2, page_token="AAAA")),
-        ("Sites/UpdateSite", sites_pb2.UpdateSiteRequest(site=site(id=site_id), update_mask={"paths": ["name"]})),
+        (
+            "Sites/UpdateSite",
+            sites_pb2.UpdateSiteRequest(site=site(id=site_id), update_mask={"paths": ["name"]}),
+        ),
         (
             "Configurations/CreateConfiguration",
             configurations_pb2.CreateConfigurationRequest(configuration=configuration(site_id)),
         ),
         (
             "Configurations/UpdateConfiguration",
-            configurations_pb2.UpdateConfigurationRequest(configuration={**id_of, "battery_vendor": "KATL"}),
+            configurations_pb2.UpdateConfigurationRequest(
+                configuration={**id_of, "battery_vendor": "KATL"}
+            ),
         ),
-        ("LiveData/CreateLiveDataEntry", live_data_pb2.CreateLiveDataEntryRequest(live_data_entry=one)),
+        (
+            "LiveData/CreateLiveDataEntry",
+            live_data_pb2.CreateLiveDataEntryRequest(live_data_entry=one),
+        ),
         (
             "LiveData/BatchCreateLiveDataEntries",
-            live_data_pb2.BatchCreateLiveDataEntriesRequest(entries=[one] * 3, return_partial_success=True),
+            live_data_pb2.BatchCreateLiveDataEntriesRequest(
+                entries=[one] * 3, return_partial_success=True
+            ),
         ),
         ("LiveData/GetLiveDataEntry", live_data_pb2.GetLiveDataEntryRequest(**id_of)),
         (
@@ -110,8 +123,11 @@ def good_requests(site_id):
                 site_id=site_id, start_time=stamp(1, 1), end_time=stamp(2), order_by="dt_stamp"
             ),
         ),
-        ("LiveData/DeleteLiveDataEntry", live_data_pb2.DeleteLiveDataEntryRequest(**id_of, validate_only=True)),
-    ]  # fmt: skip
+        (
+            "LiveData/DeleteLiveDataEntry",
+            live_data_pb2.DeleteLiveDataEntryRequest(**id_of, validate_only=True),
+        ),
+    ]
 
 
 def mutate(generator, data):

@@ -20,8 +20,9 @@ def rows(database):
         SELECT 'Farm ' || n, 'Brno' FROM generate_series(1, {ROWS}) AS n
         """,
         f"""
-        INSERT INTO configurations (site_id, battery_vendor, battery_capacity_kwh, battery_max_power_kw,
-                                    production_pv_units, production_bio_units, production_cro_units)
+        INSERT INTO configurations (
+          site_id, battery_vendor, battery_capacity_kwh, battery_max_power_kw,
+          production_pv_units, production_bio_units, production_cro_units)
         SELECT 1 + n % 3 % 2, 'KATL', n, 0, 0, 0, 0 FROM generate_series(1, {ROWS}) AS n
         """,
         # The numbers of the ids follow neither the order of insertion nor that of time.
@@ -39,7 +40,7 @@ def rows(database):
 
 
 def lists(stubs):
-    """Every list: its name, method, request type, parameters, and the query of what it must hold."""
+    """Name -> method, request type, parameters, and the query of what the list must hold."""
     sites = (stubs.sites.ListSites, sites_pb2.ListSitesRequest)
     configurations = (
         stubs.configurations.ListConfigurations, configurations_pb2.ListConfigurationsRequest,
@@ -50,23 +51,43 @@ def lists(stubs):
     in_part = f"dt_stamp >= to_timestamp({JUNE}) AND dt_stamp < to_timestamp({JUNE + 5})"
     return {
         "sites": (*sites, {}, "SELECT id FROM sites ORDER BY id"),
-        "configurations": (*configurations, {}, "SELECT id FROM configurations ORDER BY site_id, id"),
-        "configurations of a site": (
-            *configurations, {"site_id": 2}, "SELECT id FROM configurations WHERE site_id = 2 ORDER BY id",
+        "configurations": (
+            *configurations,
+            {},
+            "SELECT id FROM configurations ORDER BY site_id, id",
         ),
-        "oldest entries first": (*entries, {"order_by": "dt_stamp"}, f"SELECT id FROM live_data {oldest}"),
-        "newest entries first": (*entries, {"order_by": "dt_stamp desc"}, f"SELECT id FROM live_data {newest}"),
+        "configurations of a site": (
+            *configurations,
+            {"site_id": 2},
+            "SELECT id FROM configurations WHERE site_id = 2 ORDER BY id",
+        ),
+        "oldest entries first": (
+            *entries,
+            {"order_by": "dt_stamp"},
+            f"SELECT id FROM live_data {oldest}",
+        ),
+        "newest entries first": (
+            *entries,
+            {"order_by": "dt_stamp desc"},
+            f"SELECT id FROM live_data {newest}",
+        ),
         "oldest of a site": (
-            *entries, {"site_id": 2, "order_by": "dt_stamp"},
+            *entries,
+            {"site_id": 2, "order_by": "dt_stamp"},
             f"SELECT id FROM live_data WHERE site_id = 2 {oldest}",
         ),
-        "newest of a site": (*entries, {"site_id": 2}, f"SELECT id FROM live_data WHERE site_id = 2 {newest}"),
+        "newest of a site": (
+            *entries,
+            {"site_id": 2},
+            f"SELECT id FROM live_data WHERE site_id = 2 {newest}",
+        ),
         "oldest in a range": (
-            *entries, {"site_id": 1, "order_by": "dt_stamp", **part},
+            *entries,
+            {"site_id": 1, "order_by": "dt_stamp", **part},
             f"SELECT id FROM live_data WHERE site_id = 1 AND {in_part} {oldest}",
         ),
         "newest in a range": (*entries, part, f"SELECT id FROM live_data WHERE {in_part} {newest}"),
-    }  # fmt: skip
+    }
 
 
 def items(page):
@@ -99,17 +120,31 @@ def test_pages_lose_and_repeat_nothing(rows, stubs, database):
 
 def test_page_sizes(rows, stubs):
     for name, (method, request_type, parameters, _) in lists(stubs).items():
-        for page_size, expected in ((0, 50), (1, 1), (999, 999), (1000, 1000), (1001, 1000), (2**31 - 1, 1000)):
+        for page_size, expected in (
+            (0, 50),
+            (1, 1),
+            (999, 999),
+            (1000, 1000),
+            (1001, 1000),
+            (2**31 - 1, 1000),
+        ):
             page = method(request_type(**parameters, page_size=page_size))
-            assert len(items(page)) == min(expected, len(walk(method, request_type, parameters, 1000)[0])), name
+            assert len(items(page)) == min(
+                expected, len(walk(method, request_type, parameters, 1000)[0])
+            ), name
         for page_size in (-1, -(2**31)):
             failure = fail(method, request_type(**parameters, page_size=page_size))
-            assert (failure.code, failure.violations) == ("INVALID_ARGUMENT", [("page_size", "int32.gte")])
+            assert (failure.code, failure.violations) == (
+                "INVALID_ARGUMENT",
+                [("page_size", "int32.gte")],
+            )
 
 
 def test_the_page_size_may_change_on_the_way(rows, stubs):
     page = stubs.sites.ListSites(sites_pb2.ListSitesRequest(page_size=3))
-    page = stubs.sites.ListSites(sites_pb2.ListSitesRequest(page_token=page.next_page_token, page_size=2))
+    page = stubs.sites.ListSites(
+        sites_pb2.ListSitesRequest(page_token=page.next_page_token, page_size=2)
+    )
     assert [site.id for site in page.sites] == [4, 5]
 
 
@@ -117,9 +152,25 @@ def broken(token):
     """What is nearly the token."""
     raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
     flipped = [bytes([*raw[:i], raw[i] ^ 1, *raw[i + 1 :]]) for i in range(len(raw))]
-    encoded = [base64.urlsafe_b64encode(one).decode().rstrip("=") for one in [*flipped, raw[:-1], raw + b"\0"]]
-    return [*encoded, token[:-1], token + "A", token + "=", " " + token, token + "\n", token * 2,
-            "x", "0", "!", "é", "A" * 5000, token.replace("A", "+", 1) if "A" in token else "+"]  # fmt: skip
+    encoded = [
+        base64.urlsafe_b64encode(one).decode().rstrip("=")
+        for one in [*flipped, raw[:-1], raw + b"\0"]
+    ]
+    return [
+        *encoded,
+        token[:-1],
+        token + "A",
+        token + "=",
+        " " + token,
+        token + "\n",
+        token * 2,
+        "x",
+        "0",
+        "!",
+        "é",
+        "A" * 5000,
+        token.replace("A", "+", 1) if "A" in token else "+",
+    ]
 
 
 def test_tokens_that_are_not_the_lists_own(rows, stubs):
@@ -140,8 +191,16 @@ def test_tokens_that_are_not_the_lists_own(rows, stubs):
 
 
 def test_changed_parameters_need_a_new_walk(rows, stubs):
-    base = {"site_id": 2, "order_by": "dt_stamp", "start_time": stamp(JUNE), "end_time": stamp(JUNE + 9)}
-    method, request_type = stubs.live_data.ListLiveDataEntries, live_data_pb2.ListLiveDataEntriesRequest
+    base = {
+        "site_id": 2,
+        "order_by": "dt_stamp",
+        "start_time": stamp(JUNE),
+        "end_time": stamp(JUNE + 9),
+    }
+    method, request_type = (
+        stubs.live_data.ListLiveDataEntries,
+        live_data_pb2.ListLiveDataEntriesRequest,
+    )
     token = method(request_type(**base, page_size=5)).next_page_token
     changes = [
         {"site_id": 1}, {"site_id": 0}, {"order_by": "dt_stamp desc"}, {"order_by": ""},
@@ -150,7 +209,10 @@ def test_changed_parameters_need_a_new_walk(rows, stubs):
     ]  # fmt: skip
     for change in changes:
         failure = fail(method, request_type(**{**base, **change}, page_token=token))
-        assert (failure.code, failure.violations) == ("INVALID_ARGUMENT", [("page_token", "page_token.valid")])
+        assert (failure.code, failure.violations) == (
+            "INVALID_ARGUMENT",
+            [("page_token", "page_token.valid")],
+        )
 
 
 def test_a_list_survives_what_happens_on_the_way(rows, stubs, database):

@@ -56,7 +56,9 @@ def batch_calls(stubs):
     )
 
 
-@pytest.fixture(params=[create_site_calls, create_configuration_calls, create_entry_calls, batch_calls])
+@pytest.fixture(
+    params=[create_site_calls, create_configuration_calls, create_entry_calls, batch_calls]
+)
 def calls(request, stubs):
     """The method, a request for given ids, and another request."""
     return request.param(stubs)
@@ -71,7 +73,9 @@ def test_a_repeated_call_gets_the_first_answer(calls, database, server):
     request_id = new_uuid()
     first = method(one(request_id=request_id))
     before = contents(database)
-    assert same([first, method(one(request_id=request_id)), method(one(request_id=request_id.upper()))])
+    assert same(
+        [first, method(one(request_id=request_id)), method(one(request_id=request_id.upper()))]
+    )
     for request in (
         other(request_id=request_id), other(request_id=request_id, validate_only=True),
     ):  # fmt: skip
@@ -105,7 +109,9 @@ def test_twins_at_once_are_one(calls, database):
     method, one, _ = calls
     for round_number in range(1, 6):
         request = one(request_id=new_uuid())
-        answers = at_once([lambda: outcome(method, request) for _ in range(CALLERS)])
+        answers = at_once(
+            [lambda request=request: outcome(method, request) for _ in range(CALLERS)]
+        )
         assert same(answers)
         # One row each round, or two of the batch whose third site is unknown.
         rows = contents(database)
@@ -138,7 +144,9 @@ def test_each_site_has_ids_of_its_own(stubs, database):
     assert database.query("SELECT site_id FROM write_requests") == [(second,)]
 
 
-@pytest.mark.parametrize("request_id", ["", "x", "not-a-uuid", "{%s}" % new_uuid(), new_uuid() + "0"])
+@pytest.mark.parametrize(
+    "request_id", ["", "x", "not-a-uuid", "{%s}" % new_uuid(), new_uuid() + "0"]
+)
 def test_an_id_must_be_a_uuid(stubs, request_id):
     request = sites_pb2.CreateSiteRequest(site=site(), request_id=request_id)
     failure = fail(stubs.sites.CreateSite, request)

@@ -10,7 +10,7 @@ from support.process import wait_until
 
 ENTRIES = 50_000
 # What a call may take beside a deletion; a blocked one would run into the lock timeout of 5 s.
-PATIENCE = 2.5
+PATIENCE = 4
 
 
 def fill(database, site_id, count):
@@ -19,7 +19,8 @@ def fill(database, site_id, count):
     database.query(
         f"""
         INSERT INTO live_data
-        SELECT (24186::bigint << 46) + n, {site_id}, to_timestamp({JUNE} + n), 50, 0, 0, true, true, true
+        SELECT (24186::bigint << 46) + n, {site_id}, to_timestamp({JUNE} + n), 50, 0, 0,
+               true, true, true
         FROM generate_series(1, {count}) AS n
         RETURNING id
         """
@@ -93,7 +94,9 @@ def test_deletions_at_once_are_one(stubs, database):
     site_id = create_site(stubs).id
     fill(database, site_id, 20_000)
     request = sites_pb2.DeleteSiteRequest(id=site_id)
-    answers = at_once([lambda: outcome(stubs.sites.DeleteSite, request, timeout=60) for _ in range(4)])
+    answers = at_once(
+        [lambda: outcome(stubs.sites.DeleteSite, request, timeout=60) for _ in range(4)]
+    )
     codes = sorted(getattr(answer, "code", "OK") for answer in answers)
     assert set(codes) <= {"OK", "NOT_FOUND"} and "OK" in codes
     assert (count(database, site_id), database.query("SELECT id FROM sites")) == (0, [])

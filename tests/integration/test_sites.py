@@ -26,14 +26,26 @@ BAD_MASKS = {
     "the etag": (("New", "Here"), ["etag"], [("update_mask", "field_mask.settable")]),
     "an output field": (("New", "Here"), ["create_time"], [("update_mask", "field_mask.settable")]),
     "a path too deep": (("New", "Here"), ["name.x"], [("update_mask", "field_mask.settable")]),
-    "a star with others": (("New", "Here"), ["*", "name"], [("update_mask", "field_mask.settable")]),
+    "a star with others": (
+        ("New", "Here"),
+        ["*", "name"],
+        [("update_mask", "field_mask.settable")],
+    ),
     "an empty path": (("New", "Here"), [""], [("update_mask", "field_mask.settable")]),
-    "two unknown": (("New", "Here"), ["x", "name", "y"], [("update_mask", "field_mask.settable")] * 2),
+    "two unknown": (
+        ("New", "Here"),
+        ["x", "name", "y"],
+        [("update_mask", "field_mask.settable")] * 2,
+    ),
     "empty with no field": ((None, None), [], [("update_mask", "field_mask.not_empty")]),
     "a field that is missing": ((None, "Here"), ["name"], [("site.name", "required")]),
     "a star with one missing": (("New", None), ["*"], [("site.location", "required")]),
-    "bad fields": (("", "\x85"), ["*"], [("site.location", "string.pattern"), ("site.name", "string.min_len")]),
-}  # fmt: skip
+    "bad fields": (
+        ("", "\x85"),
+        ["*"],
+        [("site.location", "string.pattern"), ("site.name", "string.min_len")],
+    ),
+}
 
 
 def body(site_id, fields):
@@ -87,7 +99,9 @@ def test_bad_masks_change_nothing(stubs, database):
         failure = fail(stubs.sites.UpdateSite, update(old.id, fields, mask))
         assert (failure.code, failure.reason) == ("INVALID_ARGUMENT", "INVALID_REQUEST"), name
         assert failure.violations == violations, name
-        assert all(violation.description for violation in failure.details["BadRequest"].field_violations)
+        assert all(
+            violation.description for violation in failure.details["BadRequest"].field_violations
+        )
     assert contents(database) == before
 
 

@@ -38,18 +38,24 @@ def good_calls(world):
     fine = stamp(1464739200, 123_456_789)
     cut = stamp(1464739200, 123_456_000)
     sent = configurations_pb2.Configuration(**world.of_configuration(battery_vendor="KATL"))
-    empty = type(stubs.sites.DeleteSite(sites_pb2.DeleteSiteRequest(id=site_id, validate_only=True)))
+    empty = type(
+        stubs.sites.DeleteSite(sites_pb2.DeleteSiteRequest(id=site_id, validate_only=True))
+    )
     return [
         (stubs.sites.CreateSite, sites_pb2.CreateSiteRequest(site=site(id=4, etag="x")), site()),
         (
             stubs.sites.UpdateSite,
-            sites_pb2.UpdateSiteRequest(site={"id": site_id, "name": "New", "etag": world.site.etag}),
+            sites_pb2.UpdateSiteRequest(
+                site={"id": site_id, "name": "New", "etag": world.site.etag}
+            ),
             site(name="New"),
         ),
         (stubs.sites.DeleteSite, sites_pb2.DeleteSiteRequest(id=site_id), empty()),
         (
             stubs.configurations.CreateConfiguration,
-            configurations_pb2.CreateConfigurationRequest(configuration=configuration(site_id, id=7)),
+            configurations_pb2.CreateConfigurationRequest(
+                configuration=configuration(site_id, id=7)
+            ),
             configuration(site_id),
         ),
         (
@@ -115,9 +121,17 @@ def test_bad_calls_are_refused_as_the_real_ones(world, database):
     names = {"site_id": site_id, "id": UNKNOWN}
     stubs = world.stubs
     table = [
-        (stubs.sites.CreateSite, sites_pb2.CreateSiteRequest(site=site(name="")), "INVALID_ARGUMENT"),
+        (
+            stubs.sites.CreateSite,
+            sites_pb2.CreateSiteRequest(site=site(name="")),
+            "INVALID_ARGUMENT",
+        ),
         (stubs.sites.UpdateSite, sites_pb2.UpdateSiteRequest(site=site(id=UNKNOWN)), "NOT_FOUND"),
-        (stubs.sites.UpdateSite, sites_pb2.UpdateSiteRequest(site=site(id=site_id, etag="?")), "ABORTED"),
+        (
+            stubs.sites.UpdateSite,
+            sites_pb2.UpdateSiteRequest(site=site(id=site_id, etag="?")),
+            "ABORTED",
+        ),
         (stubs.sites.DeleteSite, sites_pb2.DeleteSiteRequest(id=UNKNOWN), "NOT_FOUND"),
         (
             stubs.configurations.CreateConfiguration,
@@ -143,7 +157,9 @@ def test_bad_calls_are_refused_as_the_real_ones(world, database):
         ),
         (
             stubs.live_data.BatchCreateLiveDataEntries,
-            live_data_pb2.BatchCreateLiveDataEntriesRequest(entries=[entry(site_id), entry(UNKNOWN)]),
+            live_data_pb2.BatchCreateLiveDataEntriesRequest(
+                entries=[entry(site_id), entry(UNKNOWN)]
+            ),
             "NOT_FOUND",
         ),
         (

@@ -65,7 +65,9 @@ def in_scope(case):
     # A message that is not there is no row, and a timestamptz has no nanos that could be wrong.
     if field != "entries" and not case.request.HasField(field):
         return False
-    rules = {(violation.field.rpartition(".")[2], violation.rule_id) for violation in case.violations}
+    rules = {
+        (violation.field.rpartition(".")[2], violation.rule_id) for violation in case.violations
+    }
     return ("dt_stamp", "timestamp.valid") not in rules and bool(columns_of(case))
 
 
@@ -79,7 +81,10 @@ def is_row_bad(case):
     indexed = {f".{column}" for column in columns}
     return any(
         violation.field in prefixes
-        or (violation.field.startswith("entries[") and violation.field[violation.field.index("]") + 1 :] in indexed)
+        or (
+            violation.field.startswith("entries[")
+            and violation.field[violation.field.index("]") + 1 :] in indexed
+        )
         for violation in case.violations
     )
 
@@ -120,8 +125,8 @@ def owner(postgres):
         connection.execute("ALTER TABLE sites ALTER id RESTART WITH 1000")
         connection.execute(
             "INSERT INTO configurations (site_id, battery_vendor, battery_capacity_kwh,"
-            " battery_max_power_kw, production_pv_units, production_bio_units, production_cro_units)"
-            " VALUES (1, 'KATL', 0, 0, 0, 0, 0)"
+            " battery_max_power_kw, production_pv_units, production_bio_units,"
+            " production_cro_units) VALUES (1, 'KATL', 0, 0, 0, 0, 0)"
         )
         yield connection
 
@@ -135,7 +140,9 @@ def write(owner, case):
         if case.is_update:
             changes = ", ".join(f"{column} = {text}" for column, text in zip(columns, texts))
             key = "id" if table == "sites" else "site_id"
-            assert owner.execute(f"UPDATE {table} SET {changes} WHERE {key} = 1", values).rowcount == 1
+            assert (
+                owner.execute(f"UPDATE {table} SET {changes} WHERE {key} = 1", values).rowcount == 1
+            )
             continue
         if "days" in values:
             owner.execute(f"SELECT make_live_data_month({STAMP})", values)

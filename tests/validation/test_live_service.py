@@ -102,7 +102,9 @@ def verdict_on(answer):
 def assert_agrees(case, code, found):
     if case.violations:
         assert code == "INVALID_ARGUMENT"
-        assert found == sorted((violation.field, violation.rule_id) for violation in case.violations)
+        assert found == sorted(
+            (violation.field, violation.rule_id) for violation in case.violations
+        )
     elif getattr(case.request, "page_token", ""):
         # Whose list it belongs to is no matter of rules, and the corpus has none that is good.
         assert (code, found) == ("INVALID_ARGUMENT", [("page_token", "page_token.valid")])
@@ -116,7 +118,11 @@ def codes_of_good(case):
     if case.request_type == "CreateSiteRequest":
         return {"OK"}
     if case.request_type.startswith(("Create", "Batch")):
-        written = case.request.entries if "entries" in fields else [getattr(case.request, next(iter(fields)))]
+        written = (
+            case.request.entries
+            if "entries" in fields
+            else [getattr(case.request, next(iter(fields)))]
+        )
         return {"OK"} if all(one.site_id in SITES for one in written) else {"NOT_FOUND"}
     # The other calls may name what is there or not, and an etag that is not its own.
     sent = getattr(case.request, "site", getattr(case.request, "configuration", case.request))
