@@ -159,23 +159,31 @@ TEST_F(SessionTest, ADeadlockIsRetried) {
   Ask("INSERT INTO sites (name, location) VALUES ('a', 'x'), ('b', 'x')");
   std::mutex mutex;
   std::condition_variable changed;
-  int first_rows = 0, tries = 0;
+  int tries = 0, rows_taken = 0;
+  bool one_is_done = false;
   const auto update_both = [&](int first, int second) {
     Session session(AppSession());
-    return session
-        .Transact([&](pqxx::work& tx) -> absl::StatusOr<Empty> {
-          tx.exec(absl::StrCat("UPDATE sites SET etag = etag + 1 WHERE id = ", first));
-          {
-            std::unique_lock<std::mutex> lock(mutex);
-            ++tries;
-            ++first_rows;
-            changed.notify_all();
-            changed.wait(lock, [&] { return first_rows >= 2; });
-          }
-          tx.exec(absl::StrCat("UPDATE sites SET etag = etag + 1 WHERE id = ", second));
-          return Empty();
-        })
-        .status();
+    bool is_retry = false;
+    const auto result = session.Transact([&](pqxx::work& tx) -> absl::StatusOr<Empty> {
+      std::unique_lock<std::mutex> lock(mutex);
+      ++tries;
+      // Else it could take its row before the survivor wakes up, and meet it again.
+      if (is_retry) changed.wait(lock, [&] { return one_is_done; });
+      is_retry = true;
+      lock.unlock();
+      tx.exec(absl::StrCat("UPDATE sites SET etag = etag + 1 WHERE id = ", first));
+      lock.lock();
+      ++rows_taken;
+      changed.notify_all();
+      changed.wait(lock, [&] { return rows_taken >= 2; });
+      lock.unlock();
+      tx.exec(absl::StrCat("UPDATE sites SET etag = etag + 1 WHERE id = ", second));
+      return Empty();
+    });
+    const std::lock_guard<std::mutex> lock(mutex);
+    one_is_done = true;
+    changed.notify_all();
+    return result.status();
   };
   auto other = std::async(std::launch::async, [&] { return update_both(2, 1); });
   EXPECT_THAT(update_both(1, 2), IsOk());
