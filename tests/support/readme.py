@@ -1,0 +1,86 @@
+"""Reads the README: its shown commands, and its tables."""
+
+import json
+import re
+from dataclasses import dataclass
+
+from support.process import ROOT
+
+README = ROOT / "README.md"
+
+
+@dataclass
+class Example:
+    """A command as shown, and the output shown below it."""
+
+    line: int
+    command: str
+    shown: str
+
+
+def examples(text):
+    """Those of the ```console blocks, in their order. A command goes on while a quote is open or its
+    line ends with a backslash."""
+    found = []
+    for block in re.finditer(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        first = text.count("\n", 0, block.start()) + 2
+        open_command = False
+        for number, line in enumerate(block[1].splitlines(), first):
+            if line.startswith("$ "):
+                found.append(Example(number, line[2:], ""))
+            elif open_command:
+                found[-1].command += "\n" + line
+            else:
+                found[-1].shown += line + "\n"
+                continue
+            command = found[-1].command
+            open_command = command.endswith("\\") or command.count("'") % 2 == 1
+    return found
+
+
+def table(text, header):
+    """The rows below the row `header`, each a list of cells without their blanks."""
+    lines = iter(text.splitlines())
+    if header not in lines:  # Goes on behind it.
+        raise AssertionError(f"the README has no table {header}")
+    next(lines)
+    rows = []
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    return rows
+
+
+def codes(cell):
+    """What stands between backticks."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def normal(output):
+    """`output` without what differs from run to run, and JSON without its layout.
+
+    Times of storing, speeds, ids of live data and page tokens are blanked, and so is the order of
+    an error's details, which means nothing.
+    """
+    output = re.sub(r'("(?:create|update)_time": ?")[^"]+', r"\1...", output.strip())
+    output = re.sub(r'("id": ?)"\d{15,19}"|("next_page_token": ?)"[^"]+"', r'\1\2"..."', output)
+    output = re.sub(r"\([\d.]+ s, [\d,]+ rows/s\)", "(...)", output)
+    if output.startswith("ERROR:"):
+        head, *details = re.split(r"^\s+\d+\)\t", output, flags=re.MULTILINE)
+        return [head.strip(), sorted(json.dumps(json.loads(one), sort_keys=True) for one in details)]
+    try:
+        return _sorted_details(json.loads(output))
+    except json.JSONDecodeError:
+        return output.splitlines()
+
+
+def _sorted_details(value):
+    if isinstance(value, list):
+        return [_sorted_details(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    value = {key: _sorted_details(one) for key, one in value.items()}
+    if isinstance(value.get("details"), list):
+        value["details"].sort(key=lambda one: json.dumps(one, sort_keys=True))
+    return value
