@@ -3,10 +3,8 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
-#include <fstream>
 #include <iostream>
 #include <map>
-#include <sstream>
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
@@ -15,6 +13,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "services/read_file.h"
 #include "storage/dsn.h"
 
 ABSL_FLAG(std::string, listen_address, "127.0.0.1:50051", "host:port that serves gRPC");
@@ -78,15 +77,10 @@ absl::StatusOr<std::string> Secret(const std::string& file, const char* variable
     const char* value = std::getenv(variable);
     return std::string(value == nullptr ? "" : value);
   }
-  // Not by iterators: they throw on a folder.
-  std::ifstream stream(file);
-  std::ostringstream text;
-  if (stream.peek() != stream.eof()) text << stream.rdbuf();
-  if (!stream.is_open() || stream.bad() || text.bad()) {
-    return absl::InvalidArgumentError(absl::StrCat("cannot read ", file));
-  }
+  const absl::StatusOr<std::string> text = ReadFile(file);
+  if (!text.ok()) return text;
   // An empty URL would mean libpq's own environment, which is not what the flag asks for.
-  const std::string secret(absl::StripAsciiWhitespace(text.str()));
+  const std::string secret(absl::StripAsciiWhitespace(*text));
   if (secret.empty()) return absl::InvalidArgumentError(absl::StrCat(file, " is empty"));
   return secret;
 }

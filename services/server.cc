@@ -1,9 +1,7 @@
 #include "services/server.h"
 
 #include <csignal>
-#include <fstream>
 #include <functional>
-#include <iterator>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -17,6 +15,7 @@
 #include "services/configurations_service.h"
 #include "services/live_data_service.h"
 #include "services/log.h"
+#include "services/read_file.h"
 #include "services/reflection.h"
 #include "services/sites_service.h"
 #include "storage/database_monitor.h"
@@ -30,13 +29,6 @@ constexpr int kMaxMetadataBytes = 16 << 10;
 constexpr int kHandshakeTimeoutMs = 10'000;
 constexpr int kMaxIdleMs = 5 * 60'000;
 constexpr int kAgeGraceMs = 60'000;
-
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  std::ifstream stream(path);
-  std::string text{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
-  if (text.empty()) return absl::InvalidArgumentError(absl::StrCat("cannot read ", path));
-  return text;
-}
 
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Credentials(const ServerOptions& options) {
   if (options.tls_cert_file.empty()) return grpc::InsecureServerCredentials();
@@ -175,7 +167,7 @@ absl::Status Serve(const ServerOptions& options) {
     auto service = make();
     rules.Update(service->status());
     services.push_back(std::move(service));
-    names.push_back(full_name);
+    names.emplace_back(full_name);
   };
   add(
       "sites", [&] { return std::make_unique<SitesService>(context); },

@@ -59,7 +59,7 @@ void DatabaseMonitor::Watch() {
     lock.unlock();
     absl::Status now = Look();
     if (!now.ok()) connection_.reset();
-    if (!last.has_value() || last->ok() != now.ok()) on_change_(now);
+    if (last != now) on_change_(now);
     last = now;
     lock.lock();
     stop_.wait_for(lock, now.ok() ? kPauseWhileUp : kPauseWhileAway, [this] { return stopping_; });

@@ -2,6 +2,7 @@
 
 #include <libpq-fe.h>
 
+#include <cstdlib>
 #include <map>
 #include <memory>
 
@@ -43,9 +44,9 @@ std::string Join(const Parameters& parameters) {
 absl::StatusOr<std::string> CompleteDsn(const std::string& url) {
   absl::StatusOr<Parameters> parameters = Parse(url);
   if (!parameters.ok()) return parameters.status();
-  parameters->insert({{"application_name", "energy-sites"},
-                      {"connect_timeout", "2"},
-                      {"keepalives_idle", "5"},
+  if (std::getenv("PGAPPNAME") == nullptr) parameters->insert({"application_name", "energy-sites"});
+  if (std::getenv("PGCONNECT_TIMEOUT") == nullptr) parameters->insert({"connect_timeout", "2"});
+  parameters->insert({{"keepalives_idle", "5"},
                       {"keepalives_interval", "2"},
                       {"keepalives_count", "3"},
                       {"tcp_user_timeout", "10000"}});
@@ -56,7 +57,10 @@ absl::StatusOr<std::string> CompleteDsn(const std::string& url) {
 absl::StatusOr<std::string> UserOfDsn(const std::string& url) {
   absl::StatusOr<Parameters> parameters = Parse(url);
   if (!parameters.ok()) return parameters.status();
-  return (*parameters)["user"];
+  const auto found = parameters->find("user");
+  if (found != parameters->end()) return found->second;
+  const char* user = std::getenv("PGUSER");
+  return std::string(user == nullptr ? "" : user);
 }
 
 std::string DsnWithoutSecrets(const std::string& url) {

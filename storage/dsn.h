@@ -13,7 +13,7 @@ namespace energysites::storage {
 // answer is noticed within seconds. INVALID_ARGUMENT, without the secret, if libpq cannot read it.
 absl::StatusOr<std::string> CompleteDsn(const std::string& url);
 
-// The user that `url` connects as; empty if it names none.
+// The user that `url` or PGUSER names; empty if neither does.
 absl::StatusOr<std::string> UserOfDsn(const std::string& url);
 
 // `url` as a DSN with its password hidden, for people to read.

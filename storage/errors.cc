@@ -53,7 +53,7 @@ absl::Status NotFound(absl::string_view type, absl::string_view name, absl::stri
 }
 
 absl::Status StatusFromSqlError(const pqxx::sql_error& error) {
-  const std::string state = error.sqlstate();
+  const std::string& state = error.sqlstate();
   absl::Status status;
   if (absl::StartsWith(state, "08") || absl::StartsWith(state, "57P") || state == "53300" ||
       state == "25006") {
@@ -67,7 +67,10 @@ absl::Status StatusFromSqlError(const pqxx::sql_error& error) {
   } else if (absl::StartsWith(state, "53")) {
     status = DatabaseUnavailable("the database is out of resources");
   } else {
-    status = absl::InternalError(absl::StrCat(state, ": ", error.what(), " in ", error.query()));
+    // The first line only: the DETAIL below it can hold values that callers sent.
+    const absl::string_view text = error.what();
+    status = absl::InternalError(
+        absl::StrCat(state, ": ", text.substr(0, text.find('\n')), " in ", error.query()));
   }
   status.SetPayload(kSqlStateUrl, absl::Cord(state));
   return status;

@@ -84,10 +84,11 @@ absl::StatusOr<Connection> Connection::Open(const ConnectionOptions& options) {
         absl::FormatDuration(options.connect_timeout), ": is the service running there",
         options.tls_ca.empty() ? ", and without TLS?" : ", and with TLS?"));
   }
-  return Connection(options, std::move(channel));
+  return Connection(options, channel);
 }
 
-Connection::Connection(const ConnectionOptions& options, std::shared_ptr<grpc::Channel> channel)
+Connection::Connection(const ConnectionOptions& options,
+                       const std::shared_ptr<grpc::Channel>& channel)
     : options_(options),
       sites_(v1::Sites::NewStub(channel)),
       configurations_(v1::Configurations::NewStub(channel)),

@@ -43,7 +43,7 @@ class Connection {
   v1::LiveData::Stub& live_data() const { return *live_data_; }
 
  private:
-  Connection(const ConnectionOptions& options, std::shared_ptr<grpc::Channel> channel);
+  Connection(const ConnectionOptions& options, const std::shared_ptr<grpc::Channel>& channel);
 
   ConnectionOptions options_;
   std::unique_ptr<v1::Sites::Stub> sites_;

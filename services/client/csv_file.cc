@@ -16,9 +16,9 @@
 namespace energysites {
 namespace {
 
-constexpr size_t kBufferBytes = 256 * 1024;
+constexpr size_t kBufferBytes = 256 << 10;
 // No row of ours comes near; a file that is no CSV must not fill the memory.
-constexpr size_t kMaxLineBytes = 64 * 1024;
+constexpr size_t kMaxLineBytes = 64 << 10;
 constexpr absl::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 }  // namespace
@@ -46,6 +46,7 @@ absl::Status CsvFile::ReadHeader(const std::vector<CsvColumn>& columns) {
     return absl::InvalidArgumentError(absl::StrCat(path_, ":1: ", text...));
   };
   std::vector<std::string> names;
+  names.reserve(columns.size());
   for (const CsvColumn& column : columns) names.emplace_back(column.name);
   const std::string expected = absl::StrCat("the header must be ", absl::StrJoin(names, ","));
   if (!*read) return error("the file is empty; ", expected);
@@ -67,9 +68,9 @@ absl::Status CsvFile::ReadHeader(const std::vector<CsvColumn>& columns) {
     const auto place = std::find(header->begin(), header->end(), column.name);
     if (place == header->end()) {
       if (column.required) return error("column ", column.name, " is missing; ", expected);
-      from_.push_back(std::nullopt);
+      from_.emplace_back(std::nullopt);
     } else {
-      from_.push_back(place - header->begin());
+      from_.emplace_back(place - header->begin());
     }
   }
   width_ = header->size();

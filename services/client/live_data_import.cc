@@ -240,9 +240,10 @@ absl::Status ImportLiveData(const Connection& connection, const SiteIndex& sites
   const auto send = [&](Batch batch) {
     if (in_flight.size() == kBatchesInFlight) settle_oldest();
     batch.fraction_read = file.fraction_read();
-    in_flight.push_back(std::async(std::launch::async, [&connection, batch = std::move(batch)] {
-      return Store(connection, std::move(batch));
-    }));
+    in_flight.push_back(
+        std::async(std::launch::async, [&connection, batch = std::move(batch)]() mutable {
+          return Store(connection, std::move(batch));
+        }));
   };
 
   Batch batch;
