@@ -127,12 +127,16 @@ google::rpc::Status ToRpcStatus(const absl::Status& status) {
   google::rpc::Status rpc_status;
   rpc_status.set_code(static_cast<int>(status.code()));
   rpc_status.set_message(absl::IsInternal(status) ? kInternalText : std::string(status.message()));
+  // Abseil visits payloads in no order that stays; callers get the same details every time.
+  std::map<std::string, std::string> details;
   status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) {
-    if (!absl::StartsWith(url, kDetailPrefix)) return;
-    google::protobuf::Any* detail = rpc_status.add_details();
-    detail->set_type_url(std::string(url));
-    detail->set_value(std::string(payload));
+    if (absl::StartsWith(url, kDetailPrefix)) details.emplace(url, payload);
   });
+  for (const auto& [url, payload] : details) {
+    google::protobuf::Any* detail = rpc_status.add_details();
+    detail->set_type_url(url);
+    detail->set_value(payload);
+  }
   return rpc_status;
 }
 
