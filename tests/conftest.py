@@ -3,12 +3,16 @@
 Each test that asks for `server` gets a server of its own on a database of its own.
 """
 
+import os
 import pathlib
 import sys
 
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+# Before gRPC is imported: its fork handlers stop and start its threads in the middle of calls, at
+# each program that a test starts as another user.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 from support import stubs as stub_support
 from support.envoy import Envoy, Rest
