@@ -36,6 +36,8 @@ ABSL_FLAG(std::string, tls_cert, "",
 ABSL_FLAG(std::string, tls_key, "", "PEM file with the certificate's private key");
 ABSL_FLAG(std::string, tls_client_ca, "",
           "PEM file with the authorities whose client certificates are demanded; empty for none");
+ABSL_FLAG(absl::Duration, request_id_ttl, absl::Hours(7 * 24),
+          "how long the answers of calls with a request_id are remembered for their retries");
 ABSL_FLAG(int, max_message_bytes, 4 << 20, "largest request, in bytes");
 ABSL_FLAG(int, memory_limit_mib, 64, "memory for requests being received, in MiB");
 ABSL_FLAG(int, max_connection_age_minutes, 60,
@@ -139,6 +141,10 @@ absl::StatusOr<ServerOptions> ServerOptionsFromFlags() {
   checks.Update(CheckTimeout("lock_timeout", absl::GetFlag(FLAGS_lock_timeout)));
   checks.Update(CheckTimeout("idle_in_transaction_timeout",
                              absl::GetFlag(FLAGS_idle_in_transaction_timeout)));
+  constexpr absl::Duration kLeastTtl = absl::Seconds(1), kMostTtl = absl::Hours(24 * 366);
+  if (const auto ttl = absl::GetFlag(FLAGS_request_id_ttl); ttl < kLeastTtl || ttl > kMostTtl) {
+    checks.Update(absl::InvalidArgumentError("--request_id_ttl must be from 1s to 366 days"));
+  }
   if (!checks.ok()) return checks;
 
   ServerOptions options;
@@ -171,6 +177,7 @@ absl::StatusOr<ServerOptions> ServerOptionsFromFlags() {
   options.listen_address = absl::GetFlag(FLAGS_listen_address);
   options.admin_address = absl::GetFlag(FLAGS_admin_address);
   options.drain = absl::Seconds(absl::GetFlag(FLAGS_drain_seconds));
+  options.request_id_ttl = absl::GetFlag(FLAGS_request_id_ttl);
   options.max_message_bytes = absl::GetFlag(FLAGS_max_message_bytes);
   options.memory_limit_mib = absl::GetFlag(FLAGS_memory_limit_mib);
   options.max_connection_age_minutes = absl::GetFlag(FLAGS_max_connection_age_minutes);

@@ -20,6 +20,7 @@ struct ServerOptions {
   storage::ExecutorOptions executor;
   absl::Duration drain;
   std::string tls_cert_file, tls_key_file, tls_client_ca_file;  // Empty for none.
+  absl::Duration request_id_ttl;
   int max_message_bytes = 0;
   int memory_limit_mib = 0;
   int max_connection_age_minutes = 0;

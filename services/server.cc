@@ -17,6 +17,7 @@
 #include "services/log.h"
 #include "services/read_file.h"
 #include "services/reflection.h"
+#include "services/request_expiry.h"
 #include "services/sites_service.h"
 #include "storage/database_monitor.h"
 #include "storage/migrations.h"
@@ -210,6 +211,7 @@ absl::Status Serve(const ServerOptions& options) {
   const storage::DatabaseMonitor monitor(
       options.executor.session.dsn, storage::Migrations().back().version,
       [&](const absl::Status& status) { OnDatabaseChange(status, executor, health); });
+  const RequestExpiry expiry(executor, options.request_id_ttl);
   Log(spdlog::level::info, "serving", {{"listen_address", options.listen_address}});
 
   int signal = 0;

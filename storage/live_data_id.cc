@@ -8,7 +8,7 @@ namespace energysites::storage {
 namespace {
 
 constexpr int kNumberBits = 46;
-constexpr int64_t kMonths = 9999 * 12;
+constexpr int64_t kMonths = int64_t{9999} * 12;
 
 std::string SqlFromMonth(int64_t month) {
   return absl::StrFormat("%04d-%02d-01T00:00:00Z", month / 12 + 1, month % 12 + 1);

@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "storage/session.h"
 #include "storage/statement.h"
 
@@ -32,6 +33,10 @@ absl::StatusOr<std::optional<std::string>> FindAnswer(pqxx::work& tx, const Writ
 
 // Fails with a unique violation, which Transact retries, if a twin of this call was faster.
 void StoreAnswer(pqxx::work& tx, const WriteRequest& request, const std::string& answer);
+
+// Deletes the answers older than `ttl`, at most kRequestsForgottenAtOnce. Returns how many.
+constexpr int kRequestsForgottenAtOnce = 5000;
+absl::StatusOr<int64_t> ForgetRequests(Session& session, absl::Duration ttl);
 
 // Runs `write` (pqxx::work& -> StatusOr<Response>) in a transaction, at most once for the same
 // request: a repeated one gets the first answer. Without a request just runs it.

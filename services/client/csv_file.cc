@@ -46,7 +46,6 @@ absl::Status CsvFile::ReadHeader(const std::vector<CsvColumn>& columns) {
     return absl::InvalidArgumentError(absl::StrCat(path_, ":1: ", text...));
   };
   std::vector<std::string> names;
-  names.reserve(columns.size());
   for (const CsvColumn& column : columns) names.emplace_back(column.name);
   const std::string expected = absl::StrCat("the header must be ", absl::StrJoin(names, ","));
   if (!*read) return error("the file is empty; ", expected);

@@ -128,3 +128,6 @@ CREATE TABLE write_requests (
   create_time timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (site_id, request_id)
 );
+
+-- Serves the forgetting of old ones.
+CREATE INDEX write_requests_create_time ON write_requests (create_time);

@@ -6,6 +6,7 @@ from energysites.v1 import configurations_pb2, live_data_pb2, sites_pb2
 from support.calls import (
     at_once, configuration, contents, create_site, entry, fail, new_uuid, outcome, site,
 )  # fmt: skip
+from support.process import wait_until
 
 CALLERS = 8
 
@@ -152,3 +153,20 @@ def test_an_id_must_be_a_uuid(stubs, request_id):
     failure = fail(stubs.sites.CreateSite, request)
     assert failure.code == "INVALID_ARGUMENT"
     assert [field for field, _ in failure.violations] == ["request_id"]
+
+
+def test_old_ones_are_forgotten_and_young_ones_are_not(start_server, database):
+    ages = {new_uuid(): age for age in ("8 days", "169 hours", "167 hours", "1 minute")}
+    for request_id, age in ages.items():
+        database.query(
+            "INSERT INTO write_requests (site_id, request_id, request_hash, response, create_time)"
+            " VALUES (0, %s, '', '', now() - %s::interval) RETURNING 1",
+            (request_id, age),
+        )
+    start_server(database)
+
+    def remembered():
+        return {str(row[0]) for row in database.query("SELECT request_id FROM write_requests")}
+
+    young = {request_id for request_id, age in ages.items() if age in ("167 hours", "1 minute")}
+    wait_until(lambda: remembered() == young, 20, "the old request_ids to be forgotten")
