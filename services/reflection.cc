@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/descriptor.pb.h"
+#include "grpc/health/v1/health.pb.h"
 
 namespace energysites {
 namespace {
@@ -117,7 +118,10 @@ class Stream final
 }  // namespace
 
 ReflectionService::ReflectionService(std::vector<std::string> services)
-    : services_(std::move(services)) {}
+    : services_(std::move(services)) {
+  // gRPC's own health service brings no descriptor; naming a message links ours in.
+  grpc::health::v1::HealthCheckRequest::descriptor();
+}
 
 grpc::ServerBidiReactor<ServerReflectionRequest, ServerReflectionResponse>*
 ReflectionService::ServerReflectionInfo(grpc::CallbackServerContext*) {
