@@ -1,5 +1,6 @@
 #include "services/call_observer.h"
 
+#include "absl/strings/ascii.h"
 #include "services/log.h"
 
 namespace energysites {
@@ -19,6 +20,17 @@ const prometheus::Histogram::BucketBoundaries kBuckets = {
 
 Labels MethodLabels(const std::string& service, const std::string& method) {
   return {{"grpc_type", "unary"}, {"grpc_service", service}, {"grpc_method", method}};
+}
+
+// As W3C Trace Context writes it: version-trace-parent-flags in hexadecimal digits. The log takes
+// nothing else that a caller made up.
+bool IsTraceparent(absl::string_view text) {
+  constexpr absl::string_view kForm = "00-00000000000000000000000000000000-0000000000000000-00";
+  if (text.size() != kForm.size()) return false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (kForm[i] == '-' ? text[i] != '-' : !absl::ascii_isxdigit(text[i])) return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -60,7 +72,7 @@ void LogCall(absl::string_view service, absl::string_view method, const absl::St
        {"grpc_code", kCodeNames[static_cast<size_t>(status.code()) % std::size(kCodeNames)]},
        {"milliseconds", absl::ToDoubleMilliseconds(duration)},
        {"peer", peer},
-       {"traceparent", traceparent},
+       {"traceparent", IsTraceparent(traceparent) ? traceparent : ""},
        {"fault", our_fault ? status.message() : ""}});
 }
 

@@ -17,6 +17,9 @@ std::string CanonicalBytes(const google::protobuf::Message& message);
 // SHA-256 over the type and content of `message`.
 std::string RequestHash(const google::protobuf::Message& message);
 
+// Clears what callers cannot set (field_behavior OUTPUT_ONLY), in nested messages too.
+void ClearOutputFields(google::protobuf::Message* message);
+
 // The memory that a Create call asks for; nothing if it carries no request_id. `site_id` is
 // storage::kNoSite if the call is not bound to one site. A dry run asks about the real call.
 template <class Request>
@@ -25,6 +28,7 @@ std::optional<storage::WriteRequest> WriteRequestOf(const Request& request, int6
   Request content = request;
   content.clear_request_id();
   content.clear_validate_only();
+  ClearOutputFields(&content);
   return storage::WriteRequest{site_id, request.request_id(), RequestHash(content)};
 }
 

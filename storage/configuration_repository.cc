@@ -39,6 +39,7 @@ Configuration WithoutOutputs(Configuration configuration) {
   configuration.clear_etag();
   configuration.clear_create_time();
   configuration.clear_update_time();
+  configuration.DiscardUnknownFields();
   return configuration;
 }
 

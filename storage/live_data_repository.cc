@@ -130,12 +130,21 @@ LiveDataEntry AsStored(const LiveDataEntry& sent) {
   *entry.mutable_dt_stamp() = CutToMicroseconds(sent.dt_stamp());
   entry.clear_id();
   entry.clear_create_time();
+  entry.DiscardUnknownFields();
   return entry;
 }
 
-std::string SqlBound(const google::protobuf::Timestamp& stamp, bool present,
-                     const char* otherwise) {
-  return present ? SqlFromTimestamp(stamp) : otherwise;
+// The first stored moment at or after `stamp`: stored ones have whole microseconds, so a bound
+// between two of them moves up, where a cut would move it to before an entry or behind it.
+std::string SqlBound(google::protobuf::Timestamp stamp, bool present, const char* otherwise) {
+  if (!present) return otherwise;
+  constexpr int kAlmostAMicrosecond = 999, kNanosPerSecond = 1000000000;
+  stamp.set_nanos(stamp.nanos() + kAlmostAMicrosecond);
+  if (stamp.nanos() >= kNanosPerSecond) {
+    stamp.set_nanos(stamp.nanos() - kNanosPerSecond);
+    stamp.set_seconds(stamp.seconds() + 1);
+  }
+  return SqlFromTimestamp(stamp);
 }
 
 }  // namespace

@@ -28,6 +28,7 @@ v1::Site WithoutOutputs(v1::Site site) {
   site.clear_etag();
   site.clear_create_time();
   site.clear_update_time();
+  site.DiscardUnknownFields();
   return site;
 }
 

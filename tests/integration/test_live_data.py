@@ -119,6 +119,10 @@ def test_ranges_are_half_open(stubs):
         ((june, later), [1, 2]),
         ((before, later), [0, 1, 2]),
         ((soon, stamp(JUNE + 3600, MICROSECOND)), [2, 3]),
+        # Bounds between two microseconds, the finest that stored stamps have.
+        ((stamp(JUNE - 1, 999_999_999), stamp(JUNE, 1)), [1]),
+        ((stamp(JUNE, 1), stamp(JUNE, MICROSECOND)), []),
+        ((stamp(JUNE, 1), None), [2, 3]),
         ((june, june), []),  # Empty, and no error: so are reversed ones.
         ((later, june), []),
         ((stamp(-62135596800), stamp(253402300799, 999_999_999)), [0, 1, 2, 3]),

@@ -155,6 +155,17 @@ def test_an_id_must_be_a_uuid(stubs, request_id):
     assert [field for field, _ in failure.violations] == ["request_id"]
 
 
+def test_output_fields_are_no_content(stubs):
+    request_id = new_uuid()
+
+    def create(**outputs):
+        request = sites_pb2.CreateSiteRequest(site=site(**outputs), request_id=request_id)
+        return stubs.sites.CreateSite(request)
+
+    first = create()
+    assert create(id=77, create_time=first.create_time) == first
+
+
 def test_old_ones_are_forgotten_and_young_ones_are_not(start_server, database):
     ages = {new_uuid(): age for age in ("8 days", "169 hours", "167 hours", "1 minute")}
     for request_id, age in ages.items():
