@@ -33,8 +33,10 @@ constexpr char kRecord[] =
 constexpr char kGrants[] = R"sql(
   GRANT USAGE ON SCHEMA public TO @app;
   GRANT SELECT, INSERT, UPDATE, DELETE
-    ON public.sites, public.configurations, public.live_data, public.write_requests TO @app;
-  GRANT SELECT ON public.schema_migrations TO @app;
+    ON public.sites, public.configurations, public.live_data, public.write_requests,
+       public.live_data_rollups, public.live_data_dirty_buckets, public.ingest_sessions,
+       public.ingest_refusals TO @app;
+  GRANT SELECT ON public.schema_migrations, public.live_data_window TO @app;
   GRANT USAGE ON SEQUENCE public.live_data_numbers TO @app;
   GRANT EXECUTE ON FUNCTION public.make_live_data_month TO @app;
 )sql";

@@ -1,0 +1,131 @@
+-- Group commit, streams, rollups and maintenance of live data.
+
+-- The transaction that wrote the entry. (xid, id) over transactions below pg_snapshot_xmin is the
+-- order in which watchers are told. Entries from before this migration get the migration's own.
+ALTER TABLE live_data ADD COLUMN xid xid8 NOT NULL DEFAULT pg_current_xact_id();
+
+-- Serves WatchLiveData.
+CREATE INDEX live_data_xid_id ON live_data (xid, id);
+
+-- live_data_future becomes partitioned itself, so that the window can move on by locking it alone:
+-- [future_from, end_month) has months below it, the rest lies in live_data_far_future.
+ALTER TABLE live_data_window
+  ADD COLUMN future_from timestamptz,
+  -- Entries before this moment were dropped and are refused; their rollups are frozen.
+  ADD COLUMN kept_from timestamptz NOT NULL DEFAULT '-infinity';
+UPDATE live_data_window SET future_from = end_month;
+ALTER TABLE live_data_window
+  ALTER COLUMN future_from SET NOT NULL;
+
+DO $$
+DECLARE
+  future_from timestamptz := (SELECT w.future_from FROM live_data_window AS w);
+BEGIN
+  ALTER TABLE live_data DETACH PARTITION live_data_future;
+  ALTER TABLE live_data_future RENAME TO live_data_far_future;
+  CREATE TABLE live_data_future (LIKE live_data INCLUDING DEFAULTS INCLUDING CONSTRAINTS)
+    PARTITION BY RANGE (dt_stamp);
+  EXECUTE format('ALTER TABLE live_data ATTACH PARTITION live_data_future
+                    FOR VALUES FROM (%L) TO (MAXVALUE)', future_from);
+  EXECUTE format('ALTER TABLE live_data_future ATTACH PARTITION live_data_far_future
+                    FOR VALUES FROM (%L) TO (MAXVALUE)', future_from);
+END
+$$;
+
+-- As before, but: months from future_from on go below live_data_future, and a month whose entries
+-- were dropped is refused.
+CREATE OR REPLACE FUNCTION make_live_data_month(stamp timestamptz) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms'
+AS $$
+DECLARE
+  month timestamp := date_trunc('month', stamp AT TIME ZONE 'UTC');
+  month_begin timestamptz := month AT TIME ZONE 'UTC';
+  month_end timestamptz := (month + interval '1 month') AT TIME ZONE 'UTC';
+  partition text := 'live_data_' || to_char(month, 'YYYY_MM');
+  window_now record;
+BEGIN
+  SELECT * INTO STRICT window_now FROM public.live_data_window;
+  IF month_end <= window_now.kept_from THEN
+    RAISE EXCEPTION 'entries before % are no longer kept', window_now.kept_from
+      USING ERRCODE = 'ES001';
+  END IF;
+  IF month_begin < window_now.first_month OR month_begin >= window_now.end_month THEN
+    RETURN;
+  END IF;
+  -- One month at a time: whoever needs the same one waits here and then finds it made.
+  PERFORM pg_advisory_xact_lock(hashtextextended('energy-sites:month', 0));
+  IF to_regclass(format('public.%I', partition)) IS NOT NULL THEN
+    RETURN;
+  END IF;
+  EXECUTE format('CREATE TABLE public.%I
+                    (LIKE public.live_data INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES)',
+                 partition);
+  EXECUTE format('ALTER TABLE public.%I ATTACH PARTITION public.%I FOR VALUES FROM (%L) TO (%L)',
+                 CASE WHEN month_begin >= window_now.future_from THEN 'live_data_future'
+                      ELSE 'live_data' END,
+                 partition, month_begin, month_end);
+END
+$$;
+
+-- What the entries of a site in one quarter of an hour (UTC) come to. Outlives the entries.
+CREATE TABLE live_data_rollups (
+  site_id bigint NOT NULL REFERENCES sites ON DELETE CASCADE,
+  bucket timestamptz NOT NULL,
+  entries bigint NOT NULL CHECK (entries > 0),
+  soc_min double precision NOT NULL,
+  soc_max double precision NOT NULL,
+  soc_sum double precision NOT NULL,
+  soc_first double precision NOT NULL,
+  soc_last double precision NOT NULL,
+  load_kwh_min double precision NOT NULL,
+  load_kwh_max double precision NOT NULL,
+  load_kwh_sum double precision NOT NULL,
+  load_kwh_first double precision NOT NULL,
+  load_kwh_last double precision NOT NULL,
+  net_load_kwh_min double precision NOT NULL,
+  net_load_kwh_max double precision NOT NULL,
+  net_load_kwh_sum double precision NOT NULL,
+  net_load_kwh_first double precision NOT NULL,
+  net_load_kwh_last double precision NOT NULL,
+  pv_notifications bigint NOT NULL,
+  bio_notifications bigint NOT NULL,
+  cro_notifications bigint NOT NULL,
+  -- Serves AggregateLiveData.
+  PRIMARY KEY (site_id, bucket)
+);
+
+-- Buckets whose entries changed since their rollup was made: one row for each transaction that
+-- changed them, written with the change, so that writers of one bucket never wait for each other. Whoever
+-- refolds a bucket deletes the marks that its snapshot shows, together with the new rollup.
+CREATE TABLE live_data_dirty_buckets (
+  site_id bigint NOT NULL,
+  bucket timestamptz NOT NULL
+);
+
+-- Serves AggregateLiveData and the refolding.
+CREATE INDEX live_data_dirty_buckets_site_id_bucket ON live_data_dirty_buckets (site_id, bucket);
+
+-- How far each session of IngestLiveData came.
+CREATE TABLE ingest_sessions (
+  -- The caller whose session it is; empty where callers have no names.
+  owner text NOT NULL,
+  session text NOT NULL,
+  -- Counts the streams that opened the session: only the last one may write.
+  stream bigint NOT NULL DEFAULT 1,
+  committed_sequence bigint NOT NULL DEFAULT 0,
+  update_time timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (owner, session)
+);
+
+-- Serves the forgetting of old ones.
+CREATE INDEX ingest_sessions_update_time ON ingest_sessions (update_time);
+
+-- What was refused of batches that were committed, for a client that lost the acknowledgement.
+CREATE TABLE ingest_refusals (
+  owner text NOT NULL,
+  session text NOT NULL,
+  sequence bigint NOT NULL,
+  refused bytea NOT NULL,
+  PRIMARY KEY (owner, session, sequence),
+  FOREIGN KEY (owner, session) REFERENCES ingest_sessions ON DELETE CASCADE
+);
