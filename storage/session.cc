@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "storage/configuration_repository.h"
 #include "storage/live_data_repository.h"
+#include "storage/live_data_rollups.h"
 #include "storage/site_repository.h"
 #include "storage/write_requests.h"
 
@@ -26,7 +27,8 @@ std::string Settings(const SessionOptions& options) {
 
 std::vector<Statements> AllStatements() {
   return {SiteRepository::AllStatements(), ConfigurationRepository::AllStatements(),
-          LiveDataRepository::AllStatements(), WriteRequestStatements()};
+          LiveDataRepository::AllStatements(), LiveDataRollupStatements(),
+          WriteRequestStatements()};
 }
 
 pqxx::connection& Session::Connect() {

@@ -1,0 +1,105 @@
+#include "storage/live_data_rollups.h"
+
+namespace energysites::storage {
+namespace {
+
+constexpr int64_t kMicrosecondsPerSecond = 1000000;
+
+// Before the snapshot of the statement below: what one refolding adds, the next must see.
+constexpr Statement kLockRollups = {"lock_rollups", R"sql(
+  SELECT pg_advisory_xact_lock(hashtextextended('energy-sites:rollups', 0))
+)sql"};
+
+// One statement and so one snapshot: it takes away the marks that it sees, and folds the entries
+// that it sees, which are those of these marks' transactions and of earlier ones.
+// Sites are locked before their marks, as DeleteSite does it, and to the end, so that the foreign
+// key holds for what is inserted; one that is being deleted needs no rollup any more.
+// array_agg keeps the order of the subquery, which is that of the primary key.
+// The sum of finite numbers may be too great for a double, which is an error, but not for infinite
+// ones.
+constexpr Statement kRefoldDirtyBuckets = {"refold_dirty_buckets", R"sql(
+  WITH picked AS MATERIALIZED (
+    SELECT site_id, bucket FROM live_data_dirty_buckets
+    GROUP BY site_id, bucket ORDER BY site_id, bucket LIMIT $1
+  ), site AS MATERIALIZED (
+    SELECT id FROM sites WHERE id IN (SELECT site_id FROM picked) AND delete_time IS NULL
+    ORDER BY id FOR KEY SHARE
+  ), settled AS (
+    DELETE FROM live_data_dirty_buckets AS mark
+    USING picked, (SELECT count(*) FROM site) AS locked
+    WHERE mark.site_id = picked.site_id AND mark.bucket = picked.bucket
+  ), fold AS MATERIALIZED (
+    SELECT picked.site_id, picked.bucket, folded.*
+    FROM picked
+    JOIN site ON site.id = picked.site_id
+    CROSS JOIN LATERAL (
+      SELECT count(*) AS entries,
+             min(soc) AS soc_min, max(soc) AS soc_max, sum(soc) AS soc_sum,
+             (array_agg(soc))[1] AS soc_first, (array_agg(soc))[count(*)] AS soc_last,
+             min(load_kwh) AS load_kwh_min, max(load_kwh) AS load_kwh_max,
+             sum(CASE WHEN load_kwh < 1e290 THEN load_kwh ELSE 'Infinity' END) AS load_kwh_sum,
+             (array_agg(load_kwh))[1] AS load_kwh_first,
+             (array_agg(load_kwh))[count(*)] AS load_kwh_last,
+             min(net_load_kwh) AS net_load_kwh_min, max(net_load_kwh) AS net_load_kwh_max,
+             sum(CASE WHEN net_load_kwh < 1e290 THEN net_load_kwh ELSE 'Infinity' END)
+               AS net_load_kwh_sum,
+             (array_agg(net_load_kwh))[1] AS net_load_kwh_first,
+             (array_agg(net_load_kwh))[count(*)] AS net_load_kwh_last,
+             count(*) FILTER (WHERE pv_notification) AS pv_notifications,
+             count(*) FILTER (WHERE bio_notification) AS bio_notifications,
+             count(*) FILTER (WHERE cro_notification) AS cro_notifications
+      FROM (SELECT soc, load_kwh, net_load_kwh,
+                   pv_notification, bio_notification, cro_notification
+            FROM live_data
+            WHERE site_id = picked.site_id
+              AND dt_stamp >= picked.bucket AND dt_stamp < picked.bucket + interval '15 minutes'
+            ORDER BY dt_stamp, id) AS entry
+    ) AS folded
+    WHERE picked.bucket >= (SELECT kept_from FROM live_data_window)
+  ), emptied AS (
+    DELETE FROM live_data_rollups AS rollup USING fold
+    WHERE rollup.site_id = fold.site_id AND rollup.bucket = fold.bucket AND fold.entries = 0
+  ), filled AS (
+    INSERT INTO live_data_rollups AS rollup
+      (site_id, bucket, entries, soc_min, soc_max, soc_sum, soc_first, soc_last,
+       load_kwh_min, load_kwh_max, load_kwh_sum, load_kwh_first, load_kwh_last,
+       net_load_kwh_min, net_load_kwh_max, net_load_kwh_sum, net_load_kwh_first,
+       net_load_kwh_last, pv_notifications, bio_notifications, cro_notifications)
+    SELECT site_id, bucket, entries, soc_min, soc_max, soc_sum, soc_first, soc_last,
+           load_kwh_min, load_kwh_max, load_kwh_sum, load_kwh_first, load_kwh_last,
+           net_load_kwh_min, net_load_kwh_max, net_load_kwh_sum, net_load_kwh_first,
+           net_load_kwh_last, pv_notifications, bio_notifications, cro_notifications
+    FROM fold WHERE entries > 0
+    ON CONFLICT (site_id, bucket) DO UPDATE SET
+      (entries, soc_min, soc_max, soc_sum, soc_first, soc_last,
+       load_kwh_min, load_kwh_max, load_kwh_sum, load_kwh_first, load_kwh_last,
+       net_load_kwh_min, net_load_kwh_max, net_load_kwh_sum, net_load_kwh_first,
+       net_load_kwh_last, pv_notifications, bio_notifications, cro_notifications) =
+      (excluded.entries, excluded.soc_min, excluded.soc_max, excluded.soc_sum,
+       excluded.soc_first, excluded.soc_last, excluded.load_kwh_min, excluded.load_kwh_max,
+       excluded.load_kwh_sum, excluded.load_kwh_first, excluded.load_kwh_last,
+       excluded.net_load_kwh_min, excluded.net_load_kwh_max, excluded.net_load_kwh_sum,
+       excluded.net_load_kwh_first, excluded.net_load_kwh_last, excluded.pv_notifications,
+       excluded.bio_notifications, excluded.cro_notifications)
+  )
+  SELECT count(*) AS settled FROM picked
+)sql"};
+
+}  // namespace
+
+Statements LiveDataRollupStatements() { return {&kLockRollups, &kRefoldDirtyBuckets}; }
+
+int64_t BucketOf(const google::protobuf::Timestamp& stamp) {
+  // Rounds down, before 1970 too.
+  const int64_t past = (stamp.seconds() % kRollupSeconds + kRollupSeconds) % kRollupSeconds;
+  return (stamp.seconds() - past) * kMicrosecondsPerSecond;
+}
+
+absl::StatusOr<int64_t> RefoldDirtyBuckets(Session& session, int limit) {
+  return session.Transact([&](pqxx::work& tx) -> absl::StatusOr<int64_t> {
+    tx.exec_prepared(kLockRollups.name);
+    return tx.exec_prepared1(kRefoldDirtyBuckets.name, limit)["settled"].as<int64_t>();
+  });
+}
+
+}  // namespace energysites::storage

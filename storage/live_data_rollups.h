@@ -1,0 +1,33 @@
+// Rollups of live data: what the entries of a site in each quarter of an hour come to, kept beside
+// the entries. Whoever changes an entry marks its bucket in the same transaction; refolding makes
+// the rollups of marked buckets anew. Until then readers take the entries of a marked bucket.
+#ifndef STORAGE_LIVE_DATA_ROLLUPS_H_
+#define STORAGE_LIVE_DATA_ROLLUPS_H_
+
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+#include "google/protobuf/timestamp.pb.h"
+#include "storage/session.h"
+#include "storage/statement.h"
+
+namespace energysites::storage {
+
+constexpr int64_t kRollupSeconds = 15 * 60;
+
+Statements LiveDataRollupStatements();
+
+// Where the bucket of `stamp` begins, in microseconds since 1970.
+int64_t BucketOf(const google::protobuf::Timestamp& stamp);
+
+// Makes the rollups of up to `limit` marked buckets anew, in one transaction, and takes their marks
+// away. A mark whose transaction is still open stays for another time. Buckets before
+// live_data_window.kept_from are frozen: their rollups stay as they are. One caller at a time;
+// others wait.
+//
+// Returns how many buckets were settled; 0 if there is nothing left to do.
+absl::StatusOr<int64_t> RefoldDirtyBuckets(Session& session, int limit);
+
+}  // namespace energysites::storage
+
+#endif  // STORAGE_LIVE_DATA_ROLLUPS_H_
