@@ -18,8 +18,9 @@ constexpr const char* kCodeNames[] = {
 const prometheus::Histogram::BucketBoundaries kBuckets = {
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30};
 
-Labels MethodLabels(const std::string& service, const std::string& method) {
-  return {{"grpc_type", "unary"}, {"grpc_service", service}, {"grpc_method", method}};
+Labels MethodLabels(const std::string& type, const std::string& service,
+                    const std::string& method) {
+  return {{"grpc_type", type}, {"grpc_service", service}, {"grpc_method", method}};
 }
 
 // As W3C Trace Context writes it: version-trace-parent-flags in hexadecimal digits. The log takes
@@ -35,43 +36,53 @@ bool IsTraceparent(absl::string_view text) {
 
 }  // namespace
 
-MethodMetrics::MethodMetrics(prometheus::Registry& registry, const std::string& service,
-                             const std::string& method)
-    : started_(prometheus::BuildCounter()
+MethodObserver::MethodObserver(prometheus::Registry& registry, const std::string& type,
+                               const std::string& service, const std::string& method)
+    : service_(service),
+      method_(method),
+      started_(prometheus::BuildCounter()
                    .Name("grpc_server_started_total")
                    .Help("Calls that arrived.")
                    .Register(registry)
-                   .Add(MethodLabels(service, method))),
+                   .Add(MethodLabels(type, service, method))),
       seconds_(prometheus::BuildHistogram()
                    .Name("grpc_server_handling_seconds")
                    .Help("Time from a call's arrival to its answer.")
                    .Register(registry)
-                   .Add(MethodLabels(service, method), kBuckets)) {
+                   .Add(MethodLabels(type, service, method), kBuckets)) {
   auto& family = prometheus::BuildCounter()
                      .Name("grpc_server_handled_total")
                      .Help("Calls that were answered, by code.")
                      .Register(registry);
   for (size_t code = 0; code < kCodes; ++code) {
-    Labels labels = MethodLabels(service, method);
+    Labels labels = MethodLabels(type, service, method);
     labels["grpc_code"] = kCodeNames[code];
     handled_[code] = &family.Add(labels);
   }
 }
 
-void MethodMetrics::Handled(absl::StatusCode code, absl::Duration duration) {
-  handled_[static_cast<size_t>(code) % kCodes]->Increment();
-  seconds_.Observe(absl::ToDoubleSeconds(duration));
+CallObserver::CallObserver(MethodObserver& method, grpc::CallbackServerContext& context)
+    : method_(method), context_(context) {
+  method_.started_.Increment();
 }
 
-void LogCall(absl::string_view service, absl::string_view method, const absl::Status& status,
-             absl::Duration duration, absl::string_view peer, absl::string_view traceparent) {
+void CallObserver::Done(const absl::Status& status) {
+  const absl::Duration duration = absl::Now() - start_;
+  method_.handled_[static_cast<size_t>(status.code()) % MethodObserver::kCodes]->Increment();
+  method_.seconds_.Observe(absl::ToDoubleSeconds(duration));
+
   const bool our_fault = absl::IsInternal(status) || absl::IsDataLoss(status);
+  const auto& metadata = context_.client_metadata();
+  const auto sent = metadata.find("traceparent");
+  const absl::string_view traceparent =
+      sent == metadata.end() ? absl::string_view()
+                             : absl::string_view(sent->second.data(), sent->second.size());
   Log(our_fault ? spdlog::level::err : spdlog::level::info, "call",
-      {{"grpc_service", service},
-       {"grpc_method", method},
+      {{"grpc_service", method_.service_},
+       {"grpc_method", method_.method_},
        {"grpc_code", kCodeNames[static_cast<size_t>(status.code()) % std::size(kCodeNames)]},
        {"milliseconds", absl::ToDoubleMilliseconds(duration)},
-       {"peer", peer},
+       {"peer", context_.peer()},
        {"traceparent", IsTraceparent(traceparent) ? traceparent : ""},
        {"fault", our_fault ? status.message() : ""}});
 }

@@ -7,34 +7,48 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "grpcpp/server_context.h"
 #include "prometheus/counter.h"
 #include "prometheus/histogram.h"
 #include "prometheus/registry.h"
 
 namespace energysites {
 
-// The metrics of one method, under the standard gRPC names. Safe from any thread.
-class MethodMetrics {
+// How a method is counted and logged. Shared by all its calls, outlives them, safe from any thread.
+class MethodObserver {
  public:
-  MethodMetrics(prometheus::Registry& registry, const std::string& service,
-                const std::string& method);
-
-  void Started() { started_.Increment(); }
-  void Handled(absl::StatusCode code, absl::Duration duration);
+  // `type` is gRPC's name for the kind of the method, such as `unary`.
+  MethodObserver(prometheus::Registry& registry, const std::string& type,
+                 const std::string& service, const std::string& method);
 
  private:
+  friend class CallObserver;
   static constexpr size_t kCodes = 17;
 
+  const std::string service_;
+  const std::string method_;
   prometheus::Counter& started_;
   prometheus::Histogram& seconds_;
   std::array<prometheus::Counter*, kCodes> handled_;
 };
 
-// Logs one call as a JSON line. `traceparent` is the caller's, empty if none came. Faults of ours
-// are errors with their text; no value that a caller sent is logged.
-void LogCall(absl::string_view service, absl::string_view method, const absl::Status& status,
-             absl::Duration duration, absl::string_view peer, absl::string_view traceparent);
+// One call, from its arrival on.
+class CallObserver {
+ public:
+  CallObserver(MethodObserver& method, grpc::CallbackServerContext& context);
+
+  // Counts the call and logs it as a JSON line, with the caller's traceparent if one came. Faults
+  // of ours are errors with their text; no value that a caller sent is logged. Call it once, before
+  // the call is finished.
+  void Done(const absl::Status& status);
+
+ private:
+  MethodObserver& method_;
+  grpc::CallbackServerContext& context_;
+  const absl::Time start_ = absl::Now();
+};
 
 }  // namespace energysites
 

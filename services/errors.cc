@@ -24,13 +24,16 @@ std::string Cut(const std::string& text) {
   return text.substr(0, size);
 }
 
-absl::Status InvalidArgument(absl::string_view message, absl::string_view reason) {
-  absl::Status status = absl::InvalidArgumentError(message);
+absl::Status WithErrorInfo(absl::Status status, absl::string_view reason) {
   google::rpc::ErrorInfo info;
   info.set_reason(std::string(reason));
   info.set_domain("energysites.v1");
   storage::AddDetail(status, info);
   return status;
+}
+
+absl::Status InvalidArgument(absl::string_view message, absl::string_view reason) {
+  return WithErrorInfo(absl::InvalidArgumentError(message), reason);
 }
 
 }  // namespace
@@ -81,6 +84,11 @@ absl::Status BadPageToken() {
       InvalidArgument(absl::StrCat("page_token: ", violation->description()), "INVALID_REQUEST");
   storage::AddDetail(status, bad_request);
   return status;
+}
+
+absl::Status ReaderTooSlow() {
+  return WithErrorInfo(absl::ResourceExhaustedError("the client takes the answers too slowly"),
+                       "READER_TOO_SLOW");
 }
 
 grpc::Status ToGrpc(const absl::Status& status) {

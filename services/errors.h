@@ -22,6 +22,9 @@ absl::Status MalformedRequest(absl::string_view type);
 // INVALID_ARGUMENT: the page token is not one of ours, or belongs to a list with other parameters.
 absl::Status BadPageToken();
 
+// RESOURCE_EXHAUSTED: the client of a stream takes its answers too slowly.
+absl::Status ReaderTooSlow();
+
 // What gRPC sends: code, text and details. The text of an INTERNAL status stays here.
 grpc::Status ToGrpc(const absl::Status& status);
 

@@ -23,6 +23,9 @@ ABSL_FLAG(std::vector<std::string>, services,
           (std::vector<std::string>{"sites", "configurations", "live_data"}),
           "which services this process serves, separated by commas");
 ABSL_FLAG(int, database_connections, 8, "connections to the database, 1 to 1000");
+ABSL_FLAG(int, export_connections, 4,
+          "connections for exports and downloads, each of which uses one, 1 to 1000");
+ABSL_FLAG(int, ingest_connections, 4, "connections for the streams of IngestLiveData, 1 to 1000");
 ABSL_FLAG(int, queue_limit, 1000, "calls that may wait for a connection, 1 to 1000000");
 ABSL_FLAG(absl::Duration, statement_timeout, absl::Seconds(30),
           "longest a statement may run in the database");
@@ -130,6 +133,8 @@ absl::StatusOr<ServerOptions> ServerOptionsFromFlags() {
   absl::Status checks;
   checks.Update(
       CheckRange("database_connections", absl::GetFlag(FLAGS_database_connections), 1, 1000));
+  checks.Update(CheckRange("export_connections", absl::GetFlag(FLAGS_export_connections), 1, 1000));
+  checks.Update(CheckRange("ingest_connections", absl::GetFlag(FLAGS_ingest_connections), 1, 1000));
   checks.Update(CheckRange("queue_limit", absl::GetFlag(FLAGS_queue_limit), 1, 1000000));
   checks.Update(CheckRange("drain_seconds", absl::GetFlag(FLAGS_drain_seconds), 0, 3600));
   checks.Update(
@@ -174,6 +179,14 @@ absl::StatusOr<ServerOptions> ServerOptionsFromFlags() {
       absl::GetFlag(FLAGS_idle_in_transaction_timeout);
   options.executor.connections = absl::GetFlag(FLAGS_database_connections);
   options.executor.queue_limit = absl::GetFlag(FLAGS_queue_limit);
+  options.export_executor = options.executor;
+  options.export_executor.connections = absl::GetFlag(FLAGS_export_connections);
+  options.export_executor.queue_limit = 0;
+  // An export runs for as long as its client reads; StreamWriter ends those that stall.
+  options.export_executor.session.statement_timeout = absl::ZeroDuration();
+  options.export_executor.session.idle_in_transaction_timeout = absl::ZeroDuration();
+  options.ingest_executor = options.executor;
+  options.ingest_executor.connections = absl::GetFlag(FLAGS_ingest_connections);
   options.listen_address = absl::GetFlag(FLAGS_listen_address);
   options.admin_address = absl::GetFlag(FLAGS_admin_address);
   options.drain = absl::Seconds(absl::GetFlag(FLAGS_drain_seconds));

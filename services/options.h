@@ -17,7 +17,7 @@ struct ServerOptions {
   std::string listen_address;
   std::string admin_address;  // Empty for none.
   std::set<std::string> services;
-  storage::ExecutorOptions executor;
+  storage::ExecutorOptions executor, export_executor, ingest_executor;
   absl::Duration drain;
   std::string tls_cert_file, tls_key_file, tls_client_ca_file;  // Empty for none.
   absl::Duration request_id_ttl;

@@ -1,4 +1,4 @@
-// A gRPC service whose methods all go through UnaryMethod.
+// A gRPC service whose methods all go through our wrappers.
 #ifndef SERVICES_RAW_SERVICE_H_
 #define SERVICES_RAW_SERVICE_H_
 
@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "google/protobuf/descriptor.h"
+#include "services/server_stream.h"
 #include "services/unary_call.h"
 
 namespace energysites {
@@ -45,19 +46,44 @@ class RawService : public Contract::Service {
       status_.Update(validator.status());
       return;
     }
-    const std::string service = Contract::service_full_name();
     auto method = std::make_shared<UnaryMethod<Request, Response>>(
-        context_, service, name, *std::move(validator), std::move(handler), std::move(tolerance));
-    const int index = google::protobuf::DescriptorPool::generated_pool()
-                          ->FindServiceByName(service)
-                          ->FindMethodByName(name)
-                          ->index();
+        context_, Contract::service_full_name(), name, *std::move(validator), std::move(handler),
+        std::move(tolerance));
     this->MarkMethodRawCallback(
-        index,
+        IndexOf(name),
         new grpc::internal::CallbackUnaryHandler<ByteBuffer, ByteBuffer>(
             [method](grpc::CallbackServerContext* context, const ByteBuffer* request,
                      ByteBuffer* response) { return method->Start(context, request, response); }));
   }
+
+  // Serves `name` by `handler`, which streams answers from the database.
+  template <class Request>
+  void ServeStream(const std::string& name, typename ServerStreamMethod<Request>::Handler handler) {
+    using grpc::ByteBuffer;
+    absl::StatusOr<Validator> validator = Validator::Compile(*Request::descriptor());
+    if (!validator.ok()) {
+      status_.Update(validator.status());
+      return;
+    }
+    auto method = std::make_shared<ServerStreamMethod<Request>>(
+        context_, Contract::service_full_name(), name, *std::move(validator), std::move(handler));
+    this->MarkMethodRawCallback(
+        IndexOf(name),
+        new grpc::internal::CallbackServerStreamingHandler<ByteBuffer, ByteBuffer>(
+            [method](grpc::CallbackServerContext* context, const ByteBuffer* request) {
+              return method->Start(context, request);
+            }));
+  }
+
+  // The method's place in the contract, by which gRPC's MarkMethodRawCallback knows it.
+  static int IndexOf(const std::string& name) {
+    return google::protobuf::DescriptorPool::generated_pool()
+        ->FindServiceByName(Contract::service_full_name())
+        ->FindMethodByName(name)
+        ->index();
+  }
+
+  ServiceContext& context() { return context_; }
 
  private:
   ServiceContext& context_;

@@ -131,9 +131,10 @@ std::function<std::vector<prometheus::MetricFamily>()> CollectMetrics(
   };
 }
 
-// A thread that watches the database tells the executor and health, and logs.
-void OnDatabaseChange(const absl::Status& status, storage::Executor& executor, Health& health) {
-  executor.SetDatabaseAvailable(status.ok());
+// A thread that watches the database tells the executors and health, and logs.
+void OnDatabaseChange(const absl::Status& status, const std::vector<storage::Executor*>& executors,
+                      Health& health) {
+  for (storage::Executor* executor : executors) executor->SetDatabaseAvailable(status.ok());
   health.Set(status);
   if (status.ok()) {
     Log(spdlog::level::info, "database is available", {});
@@ -157,8 +158,12 @@ absl::Status Serve(const ServerOptions& options) {
 
   const auto registry = std::make_shared<prometheus::Registry>();
   storage::Executor executor(options.executor);
-  executor.SetDatabaseAvailable(false);
-  ServiceContext context{executor, *registry};
+  storage::Executor export_executor(options.export_executor);
+  storage::Executor ingest_executor(options.ingest_executor);
+  const std::vector<storage::Executor*> executors = {&executor, &export_executor, &ingest_executor};
+  for (storage::Executor* each : executors) each->SetDatabaseAvailable(false);
+  Draining draining;
+  ServiceContext context{executor, export_executor, ingest_executor, draining, *registry};
 
   std::vector<std::unique_ptr<grpc::Service>> services;
   std::vector<std::string> names;
@@ -210,7 +215,7 @@ absl::Status Serve(const ServerOptions& options) {
   }
   const storage::DatabaseMonitor monitor(
       options.executor.session.dsn, storage::Migrations().back().version,
-      [&](const absl::Status& status) { OnDatabaseChange(status, executor, health); });
+      [&](const absl::Status& status) { OnDatabaseChange(status, executors, health); });
   const RequestExpiry expiry(executor, options.request_id_ttl);
   Log(spdlog::level::info, "serving", {{"listen_address", options.listen_address}});
 
@@ -218,6 +223,7 @@ absl::Status Serve(const ServerOptions& options) {
   sigwait(&signals, &signal);
   Log(spdlog::level::info, "draining", {{"signal", strsignal(signal)}});
   health.Drain();
+  draining.Begin();
   server->Shutdown(std::chrono::system_clock::now() + absl::ToChronoSeconds(options.drain));
   Log(spdlog::level::info, "stopped", {});
   return absl::OkStatus();

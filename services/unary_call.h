@@ -10,26 +10,19 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/time/clock.h"
-#include "absl/time/time.h"
 #include "grpcpp/impl/codegen/proto_utils.h"
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "services/call_observer.h"
 #include "services/errors.h"
+#include "services/service_context.h"
 #include "storage/errors.h"
 #include "storage/executor.h"
 #include "storage/session.h"
 #include "validation/validator.h"
 
 namespace energysites {
-
-// What the services of a process share; outlives them.
-struct ServiceContext {
-  storage::Executor& executor;
-  prometheus::Registry& metrics;
-};
 
 // A unary rpc: its rules, its handler, its metrics. Shared by all its calls, and outlives them.
 template <class Request, class Response>
@@ -45,12 +38,10 @@ class UnaryMethod {
   UnaryMethod(ServiceContext& context, const std::string& service, const std::string& name,
               Validator validator, Handler handler, Tolerance tolerance)
       : executor_(context.executor),
-        service_(service),
-        name_(name),
         validator_(std::move(validator)),
         handler_(std::move(handler)),
         tolerance_(std::move(tolerance)),
-        metrics_(context.metrics, service, name) {}
+        observer_(context.metrics, "unary", service, name) {}
 
   // Starts a call, which deletes itself when done.
   grpc::ServerUnaryReactor* Start(grpc::CallbackServerContext* context,
@@ -73,12 +64,10 @@ class UnaryMethod {
   }
 
   storage::Executor& executor_;
-  const std::string service_;
-  const std::string name_;
   const Validator validator_;
   const Handler handler_;
   const Tolerance tolerance_;
-  MethodMetrics metrics_;
+  MethodObserver observer_;
 };
 
 template <class Request, class Response>
@@ -86,8 +75,10 @@ class UnaryMethod<Request, Response>::Call : public grpc::ServerUnaryReactor, pu
  public:
   Call(UnaryMethod& method, grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
        grpc::ByteBuffer* response)
-      : method_(method), context_(context), response_(response) {
-    method_.metrics_.Started();
+      : method_(method),
+        context_(context),
+        observer_(method.observer_, *context),
+        response_(response) {
     const absl::Status accepted = Accept(*request);
     if (!accepted.ok()) Answer(accepted);
   }
@@ -119,13 +110,7 @@ class UnaryMethod<Request, Response>::Call : public grpc::ServerUnaryReactor, pu
   }
 
   void Answer(const absl::Status& status) {
-    const absl::Duration duration = absl::Now() - start_;
-    method_.metrics_.Handled(status.code(), duration);
-    const auto traceparent = context_->client_metadata().find("traceparent");
-    LogCall(method_.service_, method_.name_, status, duration, context_->peer(),
-            traceparent == context_->client_metadata().end()
-                ? absl::string_view()
-                : absl::string_view(traceparent->second.data(), traceparent->second.size()));
+    observer_.Done(status);
     // Clients with a retry policy wait as long as we ask them to.
     if (absl::IsResourceExhausted(status)) {
       context_->AddTrailingMetadata("grpc-retry-pushback-ms", "1000");
@@ -135,8 +120,8 @@ class UnaryMethod<Request, Response>::Call : public grpc::ServerUnaryReactor, pu
 
   UnaryMethod& method_;
   grpc::CallbackServerContext* const context_;
+  CallObserver observer_;
   grpc::ByteBuffer* const response_;
-  const absl::Time start_ = absl::Now();
   Request request_;
   Violations tolerated_;
 };

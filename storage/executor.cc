@@ -40,7 +40,7 @@ absl::Status Executor::Submit(Job* job) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (stopping_) return DatabaseUnavailable("the server is shutting down");
-    if (queue_.size() >= queue_limit_) return QueueFull();
+    if (queue_.size() + running_ >= queue_limit_ + workers_.size()) return QueueFull();
     job->position_ = queue_.insert(queue_.end(), job);
     job->state_ = Job::State::kQueued;
   }

@@ -36,6 +36,7 @@ class Job {
 
 struct ExecutorOptions {
   int connections = 8;
+  // Jobs that may wait while all connections are in use.
   size_t queue_limit = 1000;
   SessionOptions session;
 };

@@ -31,9 +31,9 @@ std::vector<Statements> AllStatements() {
           WriteRequestStatements()};
 }
 
-pqxx::connection& Session::Connect() {
+Connection& Session::Connect() {
   if (connection_ != nullptr) return *connection_;
-  auto connection = std::make_unique<pqxx::connection>(options_.dsn);
+  auto connection = std::make_unique<Connection>(options_.dsn);
   pqxx::nontransaction(*connection).exec(Settings(options_));
   for (const Statements& statements : AllStatements()) {
     for (const Statement* statement : statements) {

@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "storage/connection.h"
 #include "storage/errors.h"
 #include "storage/statement.h"
 
@@ -24,6 +25,7 @@ std::vector<Statements> AllStatements();
 struct SessionOptions {
   // From CompleteDsn. Secret.
   std::string dsn;
+  // Zero for no limit, of these three.
   absl::Duration statement_timeout = absl::Seconds(30);
   absl::Duration lock_timeout = absl::Seconds(5);
   absl::Duration idle_in_transaction_timeout = absl::Seconds(30);
@@ -49,6 +51,9 @@ class Session {
     return IsWorthRetrying(result.status()) ? TransactOnce(body) : std::move(result);
   }
 
+  // For what libpqxx cannot do, inside a transaction only.
+  Connection& connection() { return *connection_; }
+
   // Stops what runs now and refuses further transactions until Begin. From any thread; waits for
   // the database to take the request, so not from a thread that must not block. The owner sees to
   // it that Begin waits for a Cancel under way, or it would hit the next job's query.
@@ -60,7 +65,7 @@ class Session {
 
  private:
   // Connects if not connected; throws what pqxx throws.
-  pqxx::connection& Connect();
+  Connection& Connect();
   // The status of the exception in flight; drops a connection that is no good any more.
   absl::Status Fail();
 
@@ -82,7 +87,7 @@ class Session {
   // Guards the pointer, not the connection: Cancel may come from another thread while this one
   // uses the connection, but not while it makes or drops it.
   std::mutex mutex_;
-  std::unique_ptr<pqxx::connection> connection_;
+  std::unique_ptr<Connection> connection_;
 };
 
 }  // namespace energysites::storage

@@ -1,0 +1,173 @@
+// The wrapper that every method with a stream of answers from the database goes through: it parses and
+// validates the request, runs the handler on the executor for streams, writes its answers with
+// back-pressure, logs and counts.
+#ifndef SERVICES_SERVER_STREAM_H_
+#define SERVICES_SERVER_STREAM_H_
+
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "grpcpp/impl/codegen/proto_utils.h"
+#include "grpcpp/server_context.h"
+#include "grpcpp/support/byte_buffer.h"
+#include "grpcpp/support/server_callback.h"
+#include "services/call_observer.h"
+#include "services/errors.h"
+#include "services/service_context.h"
+#include "storage/executor.h"
+#include "storage/session.h"
+#include "validation/validator.h"
+
+namespace energysites {
+
+// Where a handler writes its answers. For the handler's thread.
+class StreamWriter {
+ public:
+  // Before the first answer.
+  virtual void AddHeader(const std::string& name, const std::string& value) = 0;
+
+  // Takes one serialized answer. Blocks while the answer before is on its way, so that no more than
+  // two are in memory. Returns CANCELLED if the client left and RESOURCE_EXHAUSTED if it took
+  // nothing for a minute, which cuts it off; the handler then ends with that status.
+  virtual absl::Status Write(grpc::ByteBuffer answer) = 0;
+
+ protected:
+  ~StreamWriter() = default;
+};
+
+// A server-streaming rpc. Shared by all its calls, and outlives them.
+template <class Request>
+class ServerStreamMethod {
+ public:
+  // Runs on a thread of the executor with a valid request, and ends with the status of the call.
+  using Handler = std::function<absl::Status(storage::Session&, const Request&, StreamWriter&)>;
+
+  ServerStreamMethod(ServiceContext& context, const std::string& service, const std::string& name,
+                     Validator validator, Handler handler)
+      : executor_(context.export_executor),
+        validator_(std::move(validator)),
+        handler_(std::move(handler)),
+        observer_(context.metrics, "server_stream", service, name) {}
+
+  // Starts a call, which deletes itself when done.
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(grpc::CallbackServerContext* context,
+                                                    const grpc::ByteBuffer* request) {
+    return new Call(*this, context, *request);
+  }
+
+ private:
+  class Call;
+
+  storage::Executor& executor_;
+  const Validator validator_;
+  const Handler handler_;
+  MethodObserver observer_;
+};
+
+template <class Request>
+class ServerStreamMethod<Request>::Call final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
+                                                public storage::Job,
+                                                public StreamWriter {
+ public:
+  Call(ServerStreamMethod& method, grpc::CallbackServerContext* context, grpc::ByteBuffer request)
+      : method_(method), context_(context), observer_(method.observer_, *context) {
+    const absl::Status accepted = Accept(std::move(request));
+    if (!accepted.ok()) End(accepted);
+  }
+
+  void Run(storage::Session& session) override { End(method_.handler_(session, request_, *this)); }
+  void Drop(absl::Status why) override { End(why); }
+
+  void AddHeader(const std::string& name, const std::string& value) override {
+    context_->AddInitialMetadata(name, value);
+  }
+
+  absl::Status Write(grpc::ByteBuffer answer) override {
+    const absl::Status ready = AwaitWritten();
+    if (!ready.ok()) return ready;
+    answer_ = std::move(answer);
+    SetWriting(true);
+    this->StartWrite(&answer_);
+    return absl::OkStatus();
+  }
+
+  void OnWriteDone(bool ok) override {
+    if (!ok) SetCancelled();
+    SetWriting(false);
+  }
+
+  // The client left, or its deadline passed.
+  void OnCancel() override {
+    SetCancelled();
+    method_.executor_.Cancel(this);
+  }
+
+  void OnDone() override { delete this; }
+
+ private:
+  static constexpr std::chrono::seconds kLongestStall{60};
+
+  absl::Status Accept(grpc::ByteBuffer request) {
+    if (!grpc::SerializationTraits<Request>::Deserialize(&request, &request_).ok()) {
+      return MalformedRequest(Request::descriptor()->full_name());
+    }
+    const auto violations = method_.validator_.Validate(request_);
+    if (!violations.empty()) return InvalidRequest(violations);
+    return method_.executor_.Submit(this);
+  }
+
+  void SetWriting(bool writing) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    writing_ = writing;
+    changed_.notify_one();
+  }
+
+  void SetCancelled() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    cancelled_ = true;
+    changed_.notify_one();
+  }
+
+  absl::Status AwaitWritten() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    const bool in_time =
+        changed_.wait_for(lock, kLongestStall, [this] { return !writing_ || cancelled_; });
+    if (cancelled_) return absl::CancelledError("the caller gave up");
+    return in_time ? absl::OkStatus() : ReaderTooSlow();
+  }
+
+  void End(absl::Status status) {
+    const absl::Status written = AwaitWritten();
+    if (status.ok()) status = written;
+    // An answer that nobody takes would hold the status back.
+    if (!written.ok()) context_->TryCancel();
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      changed_.wait(lock, [this] { return !writing_; });
+    }
+    observer_.Done(status);
+    if (absl::IsResourceExhausted(status)) {
+      context_->AddTrailingMetadata("grpc-retry-pushback-ms", "1000");
+    }
+    this->Finish(ToGrpc(status));
+  }
+
+  ServerStreamMethod& method_;
+  grpc::CallbackServerContext* const context_;
+  CallObserver observer_;
+  Request request_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool cancelled_ = false;
+  bool writing_ = false;
+  grpc::ByteBuffer answer_;
+};
+
+}  // namespace energysites
+
+#endif  // SERVICES_SERVER_STREAM_H_

@@ -1,0 +1,23 @@
+// What the services of a process share.
+#ifndef SERVICES_SERVICE_CONTEXT_H_
+#define SERVICES_SERVICE_CONTEXT_H_
+
+#include "prometheus/registry.h"
+#include "services/draining.h"
+#include "storage/executor.h"
+
+namespace energysites {
+
+// Outlives the services.
+struct ServiceContext {
+  storage::Executor& executor;  // For calls with one answer.
+  // For streams, which may use a connection for hours: without a limit on the time of a statement.
+  storage::Executor& export_executor;  // Takes no more jobs than it has connections.
+  storage::Executor& ingest_executor;
+  Draining& draining;
+  prometheus::Registry& metrics;
+};
+
+}  // namespace energysites
+
+#endif  // SERVICES_SERVICE_CONTEXT_H_

@@ -1,0 +1,88 @@
+#include "storage/connection.h"
+
+#include "absl/strings/numbers.h"
+
+namespace energysites::storage {
+
+Connection::Connection(const std::string& dsn) : connection_base(policy_), policy_(dsn) { init(); }
+
+Connection::~Connection() { close(); }
+
+PgResult CheckResult(PGconn* raw, PGresult* result, const std::string& query) {
+  PgResult owned(result, PQclear);
+  switch (PQresultStatus(result)) {
+    case PGRES_COMMAND_OK:
+    case PGRES_TUPLES_OK:
+    case PGRES_COPY_IN:
+    case PGRES_COPY_OUT:
+      return owned;
+    default:
+      break;
+  }
+  const std::string message = PQerrorMessage(raw);
+  if (PQstatus(raw) != CONNECTION_OK) throw pqxx::broken_connection(message);
+  const char* state = result == nullptr ? nullptr : PQresultErrorField(result, PG_DIAG_SQLSTATE);
+  throw pqxx::sql_error(message, query, state);
+}
+
+CopyIn::CopyIn(Connection& connection, const std::string& sql) : raw_(connection.raw()), sql_(sql) {
+  CheckResult(raw_, PQexec(raw_, sql_.c_str()), sql_);
+}
+
+void CopyIn::Put(absl::string_view data) {
+  if (PQputCopyData(raw_, data.data(), static_cast<int>(data.size())) == 1) return;
+  // The server's reason, if it gave one, comes with the end of the COPY.
+  Finish();
+  throw pqxx::broken_connection(PQerrorMessage(raw_));
+}
+
+int64_t CopyIn::Finish() {
+  if (PQputCopyEnd(raw_, nullptr) != 1) throw pqxx::broken_connection(PQerrorMessage(raw_));
+  PgResult result(PQgetResult(raw_), PQclear);
+  // libpq is ready for the next query only after a null result.
+  while (PGresult* rest = PQgetResult(raw_)) PQclear(rest);
+  result = CheckResult(raw_, result.release(), sql_);
+  int64_t rows = 0;
+  if (!absl::SimpleAtoi(PQcmdTuples(result.get()), &rows)) throw pqxx::failure("COPY gave no count");
+  return rows;
+}
+
+CopyOut::CopyOut(Connection& connection, const std::string& sql)
+    : raw_(connection.raw()), sql_(sql) {
+  CheckResult(raw_, PQexec(raw_, sql_.c_str()), sql_);
+}
+
+CopyOut::~CopyOut() {
+  FreePiece();
+  if (finished_) return;
+  char ignored[256];
+  const std::unique_ptr<PGcancel, void (*)(PGcancel*)> cancel(PQgetCancel(raw_), PQfreeCancel);
+  if (cancel != nullptr) PQcancel(cancel.get(), ignored, sizeof(ignored));
+  absl::string_view rest;
+  try {
+    while (Next(&rest)) continue;
+  } catch (const std::exception&) {
+    // The cancellation, as wanted, or a connection that is gone.
+  }
+}
+
+bool CopyOut::Next(absl::string_view* data) {
+  FreePiece();
+  const int size = PQgetCopyData(raw_, &piece_, /*async=*/0);
+  if (size > 0) {
+    *data = absl::string_view(piece_, size);
+    return true;
+  }
+  finished_ = true;
+  PgResult result(PQgetResult(raw_), PQclear);
+  while (PGresult* rest = PQgetResult(raw_)) PQclear(rest);
+  CheckResult(raw_, result.release(), sql_);
+  return false;
+}
+
+void CopyOut::FreePiece() {
+  if (piece_ != nullptr) PQfreemem(piece_);
+  piece_ = nullptr;
+}
+
+}  // namespace energysites::storage
