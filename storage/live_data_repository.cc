@@ -67,9 +67,16 @@ constexpr Statement kGetLiveDataEntry = {"get_live_data_entry", R"sql(
   FROM live_data WHERE site_id = $1 AND id = $2 AND dt_stamp >= $3 AND dt_stamp < $4
 )sql"};
 
+// date_bin counts from before all entries, because at some moments before its origin it is wrong.
 constexpr Statement kDeleteLiveDataEntry = {"delete_live_data_entry", R"sql(
-  DELETE FROM live_data WHERE site_id = $1 AND id = $2 AND dt_stamp >= $3 AND dt_stamp < $4
-  RETURNING id
+  WITH deleted AS (
+    DELETE FROM live_data WHERE site_id = $1 AND id = $2 AND dt_stamp >= $3 AND dt_stamp < $4
+    RETURNING id, site_id, dt_stamp
+  ), mark AS (
+    INSERT INTO live_data_dirty_buckets (site_id, bucket)
+    SELECT site_id, date_bin('15 minutes', dt_stamp, '0001-01-01T00:00:00Z') FROM deleted
+  )
+  SELECT id FROM deleted
 )sql"};
 
 // Lists: rows after ($1, $2) up to the other end $3 of the range. The row comparison finds the

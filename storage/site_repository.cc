@@ -9,7 +9,7 @@ namespace {
 
 using google::protobuf::Empty;
 
-constexpr int kLiveDataDeletedAtOnce = 5000;
+constexpr int kRowsDeletedAtOnce = 5000;
 
 v1::Site SiteFromRow(const pqxx::row& row) {
   v1::Site site;
@@ -82,10 +82,27 @@ constexpr Statement kDeleteSomeLiveData = {"delete_some_live_data", R"sql(
     AND entry.id = doomed.id
 )sql"};
 
-// The foreign keys take the configurations along, and entries that were under way when the site
-// was marked: their transactions hold the site's key, and this waits for them.
+constexpr Statement kDeleteSomeRollups = {"delete_some_rollups", R"sql(
+  DELETE FROM live_data_rollups AS rollup
+  USING (SELECT site_id, bucket FROM live_data_rollups WHERE site_id = $1
+         ORDER BY site_id, bucket LIMIT $2) AS doomed
+  WHERE rollup.site_id = doomed.site_id AND rollup.bucket = doomed.bucket
+)sql"};
+
+// Marks have no key: several transactions may have marked one bucket.
+constexpr Statement kDeleteSomeDirtyBuckets = {"delete_some_dirty_buckets", R"sql(
+  DELETE FROM live_data_dirty_buckets
+  WHERE ctid = ANY(ARRAY(SELECT ctid FROM live_data_dirty_buckets WHERE site_id = $1 LIMIT $2))
+)sql"};
+
+// The foreign keys take the configurations along, and entries and rollups that were under way when
+// the site was marked: their transactions hold the site's key, and this waits for them.
 constexpr Statement kDeleteSite = {"delete_site", R"sql(
   DELETE FROM sites WHERE id = $1
+)sql"};
+
+constexpr Statement kDeleteSiteDirtyBuckets = {"delete_site_dirty_buckets", R"sql(
+  DELETE FROM live_data_dirty_buckets WHERE site_id = $1
 )sql"};
 
 constexpr Statement kDeleteSiteRequests = {"delete_site_requests", R"sql(
@@ -107,9 +124,18 @@ bool EtagMatches(const std::string& sent, const pqxx::row& row) {
 bool SiteExists(pqxx::work& tx, int64_t id) { return !tx.exec_prepared(kGetSite.name, id).empty(); }
 
 Statements SiteRepository::AllStatements() {
-  return {&kCreateSite,         &kGetSite,          &kListSites,
-          &kUpdateSite,         &kFindSiteToDelete, &kMarkSite,
-          &kDeleteSomeLiveData, &kDeleteSite,       &kDeleteSiteRequests};
+  return {&kCreateSite,
+          &kGetSite,
+          &kListSites,
+          &kUpdateSite,
+          &kFindSiteToDelete,
+          &kMarkSite,
+          &kDeleteSomeLiveData,
+          &kDeleteSomeRollups,
+          &kDeleteSomeDirtyBuckets,
+          &kDeleteSite,
+          &kDeleteSiteDirtyBuckets,
+          &kDeleteSiteRequests};
 }
 
 absl::StatusOr<v1::Site> SiteRepository::Create(const v1::CreateSiteRequest& request,
@@ -181,15 +207,18 @@ absl::StatusOr<Empty> SiteRepository::Delete(const v1::DeleteSiteRequest& reques
   });
   if (!marked.ok() || request.validate_only()) return marked;
 
-  const auto deleted = session_.Transact([&](pqxx::work& tx) -> absl::StatusOr<int64_t> {
-    return tx.exec_prepared(kDeleteSomeLiveData.name, request.id(), kLiveDataDeletedAtOnce)
-        .affected_rows();
-  });
-  if (!deleted.ok()) return deleted.status();
-  if (*deleted == kLiveDataDeletedAtOnce) return Unfinished();
+  for (const Statement* part :
+       {&kDeleteSomeLiveData, &kDeleteSomeRollups, &kDeleteSomeDirtyBuckets}) {
+    const auto deleted = session_.Transact([&](pqxx::work& tx) -> absl::StatusOr<int64_t> {
+      return tx.exec_prepared(part->name, request.id(), kRowsDeletedAtOnce).affected_rows();
+    });
+    if (!deleted.ok()) return deleted.status();
+    if (*deleted == kRowsDeletedAtOnce) return Unfinished();
+  }
 
   return session_.Transact([&](pqxx::work& tx) -> absl::StatusOr<Empty> {
     tx.exec_prepared0(kDeleteSite.name, request.id());
+    tx.exec_prepared0(kDeleteSiteDirtyBuckets.name, request.id());
     tx.exec_prepared0(kDeleteSiteRequests.name, request.id());
     return Empty();
   });
