@@ -56,9 +56,11 @@ constexpr Statement kRefoldDirtyBuckets = {"refold_dirty_buckets", R"sql(
             ORDER BY dt_stamp, id) AS entry
     ) AS folded
     WHERE picked.bucket >= (SELECT kept_from FROM live_data_window)
+  ), empty AS MATERIALIZED (
+    SELECT site_id, bucket FROM fold WHERE entries = 0
   ), emptied AS (
-    DELETE FROM live_data_rollups AS rollup USING fold
-    WHERE rollup.site_id = fold.site_id AND rollup.bucket = fold.bucket AND fold.entries = 0
+    DELETE FROM live_data_rollups AS rollup USING empty
+    WHERE rollup.site_id = empty.site_id AND rollup.bucket = empty.bucket
   ), filled AS (
     INSERT INTO live_data_rollups AS rollup
       (site_id, bucket, entries, soc_min, soc_max, soc_sum, soc_first, soc_last,

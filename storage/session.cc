@@ -16,6 +16,7 @@ std::string Settings(const SessionOptions& options) {
   return absl::StrCat(
       "SET search_path = public, pg_temp; SET timezone = 'UTC'; SET synchronous_commit = on"
       "; SET default_transaction_isolation = 'read committed'; SET extra_float_digits = 1"
+      "; SET jit = off"  // It compiles for longer than any statement of ours runs.
       "; SET statement_timeout = ",
       milliseconds(options.statement_timeout),
       "; SET lock_timeout = ", milliseconds(options.lock_timeout),
