@@ -44,6 +44,9 @@ DECLARE
   partition text := 'live_data_' || to_char(month, 'YYYY_MM');
   window_now record;
 BEGIN
+  -- One month at a time: whoever needs the same one waits here and then finds it made. Whoever
+  -- changes the window waits here, too.
+  PERFORM pg_advisory_xact_lock(hashtextextended('energy-sites:month', 0));
   SELECT * INTO STRICT window_now FROM public.live_data_window;
   IF month_end <= window_now.kept_from THEN
     RAISE EXCEPTION 'entries before % are no longer kept', window_now.kept_from
@@ -52,8 +55,6 @@ BEGIN
   IF month_begin < window_now.first_month OR month_begin >= window_now.end_month THEN
     RETURN;
   END IF;
-  -- One month at a time: whoever needs the same one waits here and then finds it made.
-  PERFORM pg_advisory_xact_lock(hashtextextended('energy-sites:month', 0));
   IF to_regclass(format('public.%I', partition)) IS NOT NULL THEN
     RETURN;
   END IF;
@@ -66,6 +67,97 @@ BEGIN
                  partition, month_begin, month_end);
 END
 $$;
+
+-- Moves the window's end on by one month, so that it stays two years ahead: takes that month out
+-- of live_data_far_future. Returns the month, or null if the window is far enough already. Fails
+-- with 55P03 rather than keep calls waiting for more than a moment: to be tried again later.
+CREATE FUNCTION move_live_data_window() RETURNS date
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms'
+AS $$
+DECLARE
+  month timestamp;
+  month_begin timestamptz;
+  month_end timestamptz;
+  partition text;
+BEGIN
+  PERFORM pg_advisory_xact_lock(hashtextextended('energy-sites:month', 0));
+  SELECT end_month INTO STRICT month_begin FROM public.live_data_window;
+  month := month_begin AT TIME ZONE 'UTC';
+  month_end := (month + interval '1 month') AT TIME ZONE 'UTC';
+  partition := 'live_data_' || to_char(month, 'YYYY_MM');
+  IF month >= date_trunc('month', now() AT TIME ZONE 'UTC') + interval '2 years' THEN
+    RETURN NULL;
+  END IF;
+  -- Its foreign key makes attaching lock sites, which every writer takes first, and so do we:
+  -- waiting for it while holding live_data_future would be a deadlock.
+  LOCK TABLE public.sites IN ACCESS EXCLUSIVE MODE;
+  LOCK TABLE ONLY public.live_data_future IN ACCESS EXCLUSIVE MODE;
+  ALTER TABLE public.live_data_future DETACH PARTITION public.live_data_far_future;
+  EXECUTE format('CREATE TABLE public.%I
+                    (LIKE public.live_data INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES)',
+                 partition);
+  -- Every column as it is, those of later migrations too: all partitions have them in one order.
+  EXECUTE format('WITH moved AS (
+                    DELETE FROM public.live_data_far_future WHERE dt_stamp < %L RETURNING *
+                  )
+                  INSERT INTO public.%I SELECT * FROM moved', month_end, partition);
+  EXECUTE format('ALTER TABLE public.live_data_future ATTACH PARTITION public.%I
+                    FOR VALUES FROM (%L) TO (%L)', partition, month_begin, month_end);
+  EXECUTE format('ALTER TABLE public.live_data_future ATTACH PARTITION public.live_data_far_future
+                    FOR VALUES FROM (%L) TO (MAXVALUE)', month_end);
+  UPDATE public.live_data_window SET end_month = month_end;
+  RETURN month;
+END
+$$;
+REVOKE ALL ON FUNCTION move_live_data_window FROM PUBLIC;
+
+CREATE FUNCTION refuse_live_data_entry() RETURNS trigger LANGUAGE plpgsql
+AS $$
+BEGIN
+  RAISE EXCEPTION 'entries of % are no longer kept', NEW.dt_stamp USING ERRCODE = 'ES001';
+END
+$$;
+
+-- Refuses entries before `moment`, the begin of a month, from now on, and freezes their rollups.
+-- Returns false if some of these are not up to date yet: then entries are refused all the same, so
+-- that no more come to be refolded, and the call is to be repeated. Fails with 55P03 as
+-- move_live_data_window does.
+CREATE FUNCTION refuse_live_data_before(moment timestamptz) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms'
+AS $$
+DECLARE
+  kept_from_now timestamptz;
+  partition text;
+BEGIN
+  PERFORM pg_advisory_xact_lock(hashtextextended('energy-sites:month', 0));
+  SELECT kept_from INTO STRICT kept_from_now FROM public.live_data_window;
+  IF moment <= kept_from_now THEN
+    RETURN true;
+  END IF;
+  -- Months that are made later are refused by make_live_data_month, and so are these once they are
+  -- gone. A trigger waits for whoever writes to the partition, and for no reader: what was written
+  -- before it can be seen below.
+  FOR partition IN
+    SELECT relname FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace AND relispartition AND relkind = 'r'
+      AND (relname = 'live_data_past'
+           OR relname ~ '^live_data_[0-9]{4}_[0-9]{2}$'
+              AND to_date(right(relname, 7), 'YYYY_MM') < moment AT TIME ZONE 'UTC')
+    ORDER BY relname
+  LOOP
+    EXECUTE format('CREATE OR REPLACE TRIGGER refuse_entry BEFORE INSERT ON public.%I
+                      FOR EACH ROW WHEN (NEW.dt_stamp < %L)
+                      EXECUTE FUNCTION public.refuse_live_data_entry()', partition, moment);
+  END LOOP;
+  IF EXISTS (SELECT FROM public.live_data_dirty_buckets
+             WHERE bucket >= kept_from_now AND bucket < moment) THEN
+    RETURN false;
+  END IF;
+  UPDATE public.live_data_window SET kept_from = moment;
+  RETURN true;
+END
+$$;
+REVOKE ALL ON FUNCTION refuse_live_data_before FROM PUBLIC;
 
 -- What the entries of a site in one quarter of an hour (UTC) come to. Outlives the entries.
 CREATE TABLE live_data_rollups (
