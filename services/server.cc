@@ -145,7 +145,7 @@ void OnDatabaseChange(const absl::Status& status, const std::vector<storage::Exe
 
 }  // namespace
 
-absl::Status Serve(const ServerOptions& options) {
+absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service*>& extra) {
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
@@ -197,6 +197,7 @@ absl::Status Serve(const ServerOptions& options) {
   SetLimits(options, &builder);
   builder.AddListeningPort(options.listen_address, *credentials);
   for (const auto& service : services) builder.RegisterService(service.get());
+  for (grpc::Service* service : extra) builder.RegisterService(service);
   builder.RegisterService(&reflection);
   const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr) {

@@ -2,7 +2,10 @@
 #ifndef SERVICES_SERVER_H_
 #define SERVICES_SERVER_H_
 
+#include <vector>
+
 #include "absl/status/status.h"
+#include "grpcpp/impl/service_type.h"
 #include "services/options.h"
 
 namespace energysites {
@@ -14,7 +17,9 @@ namespace energysites {
 // Returns OK after a drain, UNAVAILABLE if an address cannot be had, INVALID_ARGUMENT if a TLS
 // file is unreadable, UNIMPLEMENTED if the contract declares a rule that is not supported. Blocks
 // the two signals for the whole process: call it before any thread starts.
-absl::Status Serve(const ServerOptions& options);
+//
+// `extra` services are served beside those of `options`; they outlive the call.
+absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service*>& extra = {});
 
 }  // namespace energysites
 
