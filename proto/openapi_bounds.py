@@ -58,9 +58,12 @@ def bounds(rules) -> dict:
     if ignore == "IGNORE_ALWAYS":
         return {}
     if ignore == "IGNORE_IF_ZERO_VALUE" and keywords:
-        if set(keywords) != {"enum"} or kind != "string":
+        if kind == "string" and set(keywords) == {"enum"}:
+            keywords["enum"].insert(0, "")
+        elif kind == "string" and set(keywords) == {"pattern"}:
+            keywords["pattern"] = f"^$|{keywords['pattern']}"
+        else:
             raise ValueError(f"no OpenAPI keywords for {ignore} with {sorted(keywords)}")
-        keywords["enum"].insert(0, "")
     return keywords
 
 
@@ -103,6 +106,9 @@ def refine_operation(operation: dict, contract: Contract, method, binding) -> No
             for name in outer:
                 holder = contract.message(contract.field_at(holder, name).type_name)
             parameter["description"] = contract.comments()[f"{holder.name}.{last}"]
+    if method.server_streaming:
+        # OpenAPI 3.0 cannot say more of a stream than this.
+        operation["responses"]["200"]["description"] = "A stream, line by line"
     if binding.index:
         operation["operationId"] += str(binding.index + 1)
 

@@ -15,7 +15,7 @@ UNITS = {"_kwh": "kWh", "_kw": "kW", "_kwp": "kWp", "_units": "units"}
 # Quantities whose name says the unit by itself: a state of charge is a percentage.
 NAMED_UNITS = {"soc": "percent"}
 # Strings that only the server can make sense of; it checks them where it reads them.
-OPAQUE_STRINGS = {"page_token", "etag"}
+OPAQUE_STRINGS = {"page_token", "resume_token", "etag"}
 IDS = re.compile(r"^(.*_)?id$")
 
 
@@ -27,13 +27,11 @@ class Finding:
 
 
 def field_behavior(contract) -> Iterator[tuple]:
-    """AIP-203: every field that a caller may send or that is stored says how it behaves.
+    """AIP-203: every field that a caller may send says how it behaves.
 
-    Responses are exempt: nobody sends them, so there is nothing to be required or ignored.
+    What only the server says is exempt: there is nothing to be required or ignored.
     """
-    for name, message in contract.messages().items():
-        if name.endswith("Response"):
-            continue
+    for name, message in shapes.sent(contract).items():
         for field in message.field:
             if not contract.behaviors(field) & {"REQUIRED", "OPTIONAL", "OUTPUT_ONLY"}:
                 yield f"{name}.{field.name}", "is not REQUIRED, OPTIONAL or OUTPUT_ONLY"
@@ -148,9 +146,7 @@ def _implied_codes(contract, method) -> Iterator[tuple]:
 
 def string_rules(contract) -> Iterator[tuple]:
     """Text from callers is bounded by a rule: no string may be anything at all."""
-    for name, message in contract.messages().items():
-        if name.endswith("Response"):
-            continue
+    for name, message in shapes.sent(contract).items():
         for field in message.field:
             if field.type != field.TYPE_STRING or "OUTPUT_ONLY" in contract.behaviors(field):
                 continue
@@ -165,6 +161,7 @@ def string_rules(contract) -> Iterator[tuple]:
 
 CHECKS: list[Callable] = [
     shapes.standard_methods,
+    shapes.custom_methods,
     shapes.http_rules,
     field_behavior,
     paging,

@@ -1,4 +1,5 @@
-"""The shapes of the standard methods (AIP-131 to AIP-135 and AIP-233), and their http rules."""
+"""The shapes of the standard methods (AIP-131 to AIP-135 and AIP-233), of custom ones (AIP-136), and
+their http rules."""
 
 import re
 from typing import Iterator
@@ -18,6 +19,10 @@ VERBS = {
     "Delete": "delete",
 }
 WRITES = ("Create", "BatchCreate", "Update", "Delete")
+# Custom methods whose names begin like those of standard ones.
+CUSTOM = {"GetLatestLiveData"}
+# Methods that REST does without, and the one that serves it instead.
+INSTEAD = {"ExportLiveData": "DownloadLiveData"}
 EMPTY = ".google.protobuf.Empty"
 NUMBERS = {
     getattr(FieldDescriptorProto, f"TYPE_{kind}")
@@ -30,6 +35,8 @@ NUMBERS = {
 
 def standard(method_name: str) -> str | None:
     """`List` of `ListSites`; None for a method of its own kind."""
+    if method_name in CUSTOM:
+        return None
     return next((v for v in VERBS if re.match(rf"{v}[A-Z]", method_name)), None)
 
 
@@ -40,6 +47,18 @@ def resources(contract) -> list[str]:
 
 def snake(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def sent(contract) -> dict:
+    """The messages that callers send, by name: the requests, and what they hold."""
+    found = {}
+    left = [method.input_type for _, method in contract.methods()]
+    while left:
+        message = contract.message(left.pop())
+        if message is not None and message.name not in found:
+            found[message.name] = message
+            left += [field.type_name for field in message.field]
+    return found
 
 
 def resource_field(contract, request):
@@ -106,16 +125,34 @@ def _binding_faults(kind: str, method, binding) -> Iterator[str]:
         yield f"has the path {binding.path}"
 
 
+def custom_methods(contract) -> Iterator[tuple]:
+    """AIP-136: a custom method's path ends with its verb, and only GET goes without a body."""
+    for _, method in contract.methods():
+        if standard(method.name):
+            continue
+        for binding in contract.bindings(method):
+            path = re.fullmatch(r"/v1(?:/[^:]+)?/[a-zA-Z]+:([a-z]+[a-zA-Z]*)", binding.path)
+            verb = path[1][0].upper() + path[1][1:] if path else ""
+            # `:latest` of GetLatestLiveData: the path has no need to say that it gets.
+            if not path or not re.match(rf"(Get)?{verb}[A-Z]", method.name):
+                yield method.name, f"has the path {binding.path}"
+            expected = {"get": "", "post": "*"}.get(binding.verb)
+            if binding.body != expected:
+                yield method.name, f"is bound to {binding.verb} with the body {binding.body!r}"
+
+
 def http_rules(contract) -> Iterator[tuple]:
     """Every method can be called over REST, and what its path names is in its request.
 
-    Methods with a stream of requests are exempt: HTTP/1.1 has no such thing.
+    Methods with a stream of requests are exempt, for HTTP/1.1 has no such thing, and so are those
+    that have another one in their place.
     """
     taken = {}
+    bound = {method.name for _, method in contract.methods() if contract.http(method)}
     for service, method in contract.methods():
         where = f"{service.name}.{method.name}"
         if contract.http(method) is None:
-            if not method.client_streaming:
+            if not method.client_streaming and INSTEAD.get(method.name) not in bound:
                 yield where, "has no google.api.http rule"
             continue
         request = contract.message(method.input_type)

@@ -83,9 +83,25 @@ PLANTED = {
         "standard_methods",
         lambda c: retype(field(c, "ListSitesResponse.sites"), name="results"),
     ),
+    "custom method without its verb in the path": (
+        "custom_methods",
+        lambda c: retype(c.http(method(c, "WatchLiveData")), get="/v1/liveDataWatch"),
+    ),
+    "custom method under another verb": (
+        "custom_methods",
+        lambda c: retype(c.http(method(c, "GetLatestLiveData")), get="/v1/liveData:newest"),
+    ),
+    "custom method that posts nothing": (
+        "custom_methods",
+        lambda c: retype(c.http(method(c, "AggregateLiveData")), post="/v1/liveData:aggregate"),
+    ),
     "rpc without http rule": (
         "http_rules",
         lambda c: without_extension(c, method(c, "ListSites"), "google.api.http"),
+    ),
+    "stream of answers without http rule": (
+        "http_rules",
+        lambda c: without_extension(c, method(c, "WatchLiveData"), "google.api.http"),
     ),
     "path variable that is no field": (
         "http_rules",
@@ -183,6 +199,10 @@ PLANTED = {
         "error_codes",
         lambda c: comment(c, "Sites.DeleteSite", " Returns NOT_FOUND."),
     ),
+    "text of a stream's requests of any content": (
+        "string_rules",
+        lambda c: c.rules(field(c, "IngestStart.session")).string.ClearField("pattern"),
+    ),
     "string of any content": (
         "string_rules",
         lambda c: c.rules(field(c, "Site.name")).string.ClearField("pattern"),
@@ -217,3 +237,11 @@ def test_a_stream_of_requests_needs_no_http_rule(contract):
     without_extension(contract, method(contract, "CreateSite"), "google.api.http")
     method(contract, "CreateSite").client_streaming = True
     assert aip.findings(contract) == []
+
+
+def test_an_export_needs_no_http_rule_as_long_as_there_are_downloads(contract):
+    without_extension(contract, method(contract, "DownloadLiveData"), "google.api.http")
+    assert {(finding.check, finding.where) for finding in aip.findings(contract)} == {
+        ("http_rules", "LiveData.ExportLiveData"),
+        ("http_rules", "LiveData.DownloadLiveData"),
+    }

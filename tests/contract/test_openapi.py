@@ -60,6 +60,7 @@ def test_required_fields(schemas):
                           "pattern": r"^[^\x00-\x1F\x7F-\u009F]*$"}),
         ("Configuration", "battery_vendor", {"enum": ["Tesla", "KATL"]}),
         ("Configuration", "production_pv_units", {"type": "integer", "minimum": 0}),
+        ("GetLatestLiveDataResponse", "missing_site_ids", {"type": "array"}),
         ("BatchCreateLiveDataEntriesRequest", "entries", {"minItems": 1, "maxItems": 10000}),
         ("BatchCreateLiveDataEntriesRequest", "request_id", {"format": "uuid"}),
     ],
@@ -76,6 +77,11 @@ def test_bounds_of_fields(schemas, schema, name, keywords):
         ("/v1/sites/{id}", "get", "id", {"type": "string", "pattern": "^[1-9][0-9]{0,18}$"}),
         ("/v1/liveData", "get", "site_id", {"pattern": "^(0|[1-9][0-9]{0,18})$"}),
         ("/v1/liveData", "get", "order_by", {"enum": ["", "dt_stamp", "dt_stamp desc"]}),
+        ("/v1/liveData:download", "get", "format", {"enum": ["", "csv", "ndjson"]}),
+        ("/v1/liveData:latest", "get", "site_ids",
+         {"minItems": 1, "maxItems": 1000,
+          "items": {"type": "string", "pattern": "^[1-9][0-9]{0,18}$"}}),
+        ("/v1/liveData:aggregate", "get", "time_zone", {"pattern": "^$|^[A-Za-z0-9_+/-]{1,64}$"}),
         ("/v1/sites", "post", "request_id", {"format": "uuid"}),
         ("/v1/sites/{live_data_entry.site_id}/liveData", "post", "live_data_entry.site_id",
          {"pattern": "^[1-9][0-9]{0,18}$"}),
@@ -94,8 +100,17 @@ def test_every_int64_is_a_string(contract, schemas):
         for field in message.field if name in schemas else ():
             if field.type == field.TYPE_INT64:
                 found += 1
-                assert schemas[name]["properties"][field.name]["type"] == "string", field.name
+                schema = schemas[name]["properties"][field.name]
+                assert schema.get("items", schema)["type"] == "string", field.name
     assert found
+
+
+def test_what_streams_says_so(document, contract):
+    """One answer a line; but a download is a file."""
+    for method, binding in bindings(contract):
+        good = document["paths"][binding.path][binding.verb]["responses"]["200"]
+        assert ("line" in good["description"]) == method.server_streaming
+        assert ("*/*" in good["content"]) == (method.name == "DownloadLiveData")
 
 
 def body(document, path, verb):
