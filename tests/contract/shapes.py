@@ -1,5 +1,5 @@
-"""The shapes of the standard methods (AIP-131 to AIP-135 and AIP-233), of custom ones (AIP-136), and
-their http rules."""
+"""The shapes of the standard methods (AIP-131 to AIP-135 and AIP-233) and of custom ones (AIP-136),
+and their http rules."""
 
 import re
 from typing import Iterator

@@ -62,6 +62,14 @@ FOUND_BY_ENVOY = {
     "POST of an item": ("POST", "/v1/sites/1", {"json": {}}, 405, "UNIMPLEMENTED", "POST"),
     "PATCH of a live data entry": ("PATCH", "/v1/sites/1/liveData/2", {"json": {}}, 405, "UNIMPLEMENTED", "PATCH"),
     "GET of a custom method": ("GET", "/v1/liveData:batchCreate", {}, 405, "UNIMPLEMENTED", "GET"),
+    "POST of a download": ("POST", "/v1/liveData:download", {"json": {}}, 405, "UNIMPLEMENTED", "POST"),
+    "POST of a watch": ("POST", "/v1/liveData:watch?site_ids=1", {"json": {}}, 405, "UNIMPLEMENTED", "POST"),
+    "PUT of the latest": ("PUT", "/v1/liveData:latest", {"json": {}}, 405, "UNIMPLEMENTED", "PUT"),
+    "DELETE of an aggregate": ("DELETE", "/v1/liveData:aggregate", {}, 405, "UNIMPLEMENTED", "DELETE"),
+    "an unknown custom method": ("GET", "/v1/liveData:newest", {}, 404, "NOT_FOUND", "newest"),
+    "a list of ids in one parameter": (
+        "GET", "/v1/liveData:latest?site_ids=1,2", {}, 400, "INVALID_ARGUMENT", "site_ids",
+    ),
     "too large a body": ("POST", "/v1/sites", {"data": b" " * (LIMIT + 1)}, 413, "RESOURCE_EXHAUSTED", "Large"),
     "too large a body in chunks": (
         "POST", "/v1/sites", {"data": (b" " * 65536 for _ in range(65))}, 413, "RESOURCE_EXHAUSTED", "Large",
