@@ -1,5 +1,7 @@
 #include "storage/live_data_rollups.h"
 
+#include "storage/live_data_fold.h"
+
 namespace energysites::storage {
 namespace {
 
@@ -14,9 +16,6 @@ constexpr Statement kLockRollups = {"lock_rollups", R"sql(
 // that it sees, which are those of these marks' transactions and of earlier ones.
 // Sites are locked before their marks, as DeleteSite does it, and to the end, so that the foreign
 // key holds for what is inserted; one that is being deleted needs no rollup any more.
-// array_agg keeps the order of the subquery, which is that of the primary key.
-// The sum of finite numbers may be too great for a double, which is an error, but not for infinite
-// ones.
 constexpr Statement kRefoldDirtyBuckets = {"refold_dirty_buckets", R"sql(
   WITH picked AS MATERIALIZED (
     SELECT site_id, bucket FROM live_data_dirty_buckets
@@ -33,21 +32,7 @@ constexpr Statement kRefoldDirtyBuckets = {"refold_dirty_buckets", R"sql(
     FROM picked
     JOIN site ON site.id = picked.site_id
     CROSS JOIN LATERAL (
-      SELECT count(*) AS entries,
-             min(soc) AS soc_min, max(soc) AS soc_max, sum(soc) AS soc_sum,
-             (array_agg(soc))[1] AS soc_first, (array_agg(soc))[count(*)] AS soc_last,
-             min(load_kwh) AS load_kwh_min, max(load_kwh) AS load_kwh_max,
-             sum(CASE WHEN load_kwh < 1e290 THEN load_kwh ELSE 'Infinity' END) AS load_kwh_sum,
-             (array_agg(load_kwh))[1] AS load_kwh_first,
-             (array_agg(load_kwh))[count(*)] AS load_kwh_last,
-             min(net_load_kwh) AS net_load_kwh_min, max(net_load_kwh) AS net_load_kwh_max,
-             sum(CASE WHEN net_load_kwh < 1e290 THEN net_load_kwh ELSE 'Infinity' END)
-               AS net_load_kwh_sum,
-             (array_agg(net_load_kwh))[1] AS net_load_kwh_first,
-             (array_agg(net_load_kwh))[count(*)] AS net_load_kwh_last,
-             count(*) FILTER (WHERE pv_notification) AS pv_notifications,
-             count(*) FILTER (WHERE bio_notification) AS bio_notifications,
-             count(*) FILTER (WHERE cro_notification) AS cro_notifications
+      SELECT )sql" ENERGY_SITES_FOLD_OF_LIVE_DATA R"sql(
       FROM (SELECT soc, load_kwh, net_load_kwh,
                    pv_notification, bio_notification, cro_notification
             FROM live_data
@@ -91,10 +76,14 @@ constexpr Statement kRefoldDirtyBuckets = {"refold_dirty_buckets", R"sql(
 
 Statements LiveDataRollupStatements() { return {&kLockRollups, &kRefoldDirtyBuckets}; }
 
-int64_t BucketOf(const google::protobuf::Timestamp& stamp) {
+int64_t BucketOf(int64_t microseconds) {
+  const int64_t past = microseconds % kRollupMicroseconds;
   // Rounds down, before 1970 too.
-  const int64_t past = (stamp.seconds() % kRollupSeconds + kRollupSeconds) % kRollupSeconds;
-  return (stamp.seconds() - past) * kMicrosecondsPerSecond;
+  return microseconds - past - (past < 0 ? kRollupMicroseconds : 0);
+}
+
+int64_t BucketOf(const google::protobuf::Timestamp& stamp) {
+  return BucketOf(stamp.seconds() * kMicrosecondsPerSecond);
 }
 
 absl::StatusOr<int64_t> RefoldDirtyBuckets(Session& session, int limit) {

@@ -13,11 +13,12 @@
 
 namespace energysites::storage {
 
-constexpr int64_t kRollupSeconds = 15 * 60;
+constexpr int64_t kRollupMicroseconds = 15 * 60 * 1000000LL;
 
 Statements LiveDataRollupStatements();
 
-// Where the bucket of `stamp` begins, in microseconds since 1970.
+// Where the bucket of a moment begins, in microseconds since 1970.
+int64_t BucketOf(int64_t microseconds);
 int64_t BucketOf(const google::protobuf::Timestamp& stamp);
 
 // Makes the rollups of up to `limit` marked buckets anew, in one transaction, and takes their marks

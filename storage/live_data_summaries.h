@@ -1,0 +1,36 @@
+// What live data comes to: the newest entry of sites, and sums over time.
+#ifndef STORAGE_LIVE_DATA_SUMMARIES_H_
+#define STORAGE_LIVE_DATA_SUMMARIES_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "energysites/v1/live_data.pb.h"
+#include "storage/session.h"
+#include "storage/statement.h"
+
+namespace energysites::storage {
+
+// Takes valid requests only. Every method may also return what Session::Autocommit does.
+class LiveDataSummaryRepository {
+ public:
+  // The session outlives the repository.
+  explicit LiveDataSummaryRepository(Session& session) : session_(session) {}
+  static Statements AllStatements();
+
+  absl::StatusOr<v1::GetLatestLiveDataResponse> Latest(const v1::GetLatestLiveDataRequest& request);
+
+  // Sums up between each two of `boundaries`, which are in microseconds since 1970 and ascend from
+  // the request's start to its end; empty for no buckets. Returns NOT_FOUND if a site is unknown
+  // or being deleted.
+  absl::StatusOr<v1::AggregateLiveDataResponse> Aggregate(
+      const v1::AggregateLiveDataRequest& request, const std::vector<int64_t>& boundaries);
+
+ private:
+  Session& session_;
+};
+
+}  // namespace energysites::storage
+
+#endif  // STORAGE_LIVE_DATA_SUMMARIES_H_
