@@ -18,9 +18,13 @@ ConfigurationsService::ConfigurationsService(ServiceContext& context) : RawServi
         return ConfigurationRepository(session).Create(
             request, WriteRequestOf(request, request.configuration().site_id()));
       });
-  Serve<v1::GetConfigurationRequest, v1::Configuration>(
-      "GetConfiguration", [](Session& session, const v1::GetConfigurationRequest& request) {
-        return ConfigurationRepository(session).Get(request.site_id(), request.id());
+  ServeTogether<v1::GetConfigurationRequest, v1::Configuration>(
+      "GetConfiguration", kManyReads,
+      [](const v1::GetConfigurationRequest& request) { return request.site_id(); },
+      [](Session& session, const std::vector<const v1::GetConfigurationRequest*>& requests) {
+        std::vector<ConfigurationRepository::Key> keys;
+        for (const auto* request : requests) keys.push_back({request->site_id(), request->id()});
+        return ConfigurationRepository(session).GetMany(keys);
       });
   Serve<v1::ListConfigurationsRequest, v1::ListConfigurationsResponse>(
       "ListConfigurations",

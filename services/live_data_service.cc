@@ -5,11 +5,14 @@
 #include <optional>
 #include <string>
 
-#include "absl/strings/numbers.h"
-#include "absl/strings/strip.h"
+#include "services/aggregate_buckets.h"
+#include "services/entry_failures.h"
+#include "services/ingest_stream.h"
 #include "services/page_token.h"
 #include "services/request_hash.h"
 #include "storage/live_data_repository.h"
+#include "storage/live_data_summaries.h"
+#include "storage/live_data_writer.h"
 
 namespace energysites {
 namespace {
@@ -17,32 +20,23 @@ namespace {
 using google::protobuf::Empty;
 using storage::LiveDataAllocator;
 using storage::LiveDataRepository;
+using storage::LiveDataSummaryRepository;
+using storage::LiveDataWriter;
 using storage::Page;
 using storage::Session;
 
-// The 499 of `entries[499].soc`; nothing for a path that is not below an entry.
-std::optional<int> EntryIndex(absl::string_view field) {
-  int index;
-  if (!absl::ConsumePrefix(&field, "entries[")) return std::nullopt;
-  const size_t end = field.find(']');
-  if (end == field.npos || !absl::SimpleAtoi(field.substr(0, end), &index)) return std::nullopt;
-  return index;
+// One ride at a time: two would be smaller ones, each with a commit of its own to wait for.
+constexpr storage::BatcherOptions kManyCreates = {/*most_riders=*/512, /*concurrent_rides=*/1,
+                                                  /*queue_limit=*/4000};
+
+LiveDataWriter::CreateCall CreateCallOf(const v1::CreateLiveDataEntryRequest& request) {
+  return {&request, WriteRequestOf(request, request.live_data_entry().site_id())};
 }
 
 // A partial batch goes on without its bad entries; a fault of the batch itself stops it.
 bool IsBadEntryOfPartialBatch(const v1::BatchCreateLiveDataEntriesRequest& request,
                               const Violation& violation) {
   return request.return_partial_success() && EntryIndex(violation.field).has_value();
-}
-
-LiveDataRepository::Failures FailuresFrom(const std::vector<Violation>& violations) {
-  std::map<int, std::vector<Violation>> by_entry;
-  for (const Violation& violation : violations) {
-    by_entry[*EntryIndex(violation.field)].push_back(violation);
-  }
-  LiveDataRepository::Failures failures;
-  for (const auto& [index, of_entry] : by_entry) failures[index] = InvalidRequest(of_entry);
-  return failures;
 }
 
 // The key by which the database orders entries.
@@ -55,35 +49,44 @@ std::vector<int64_t> KeyOf(const v1::LiveDataEntry& entry) {
 
 LiveDataService::LiveDataService(ServiceContext& context) : RawService(context) {
   const auto allocator = std::make_shared<LiveDataAllocator>();
-  Serve<v1::CreateLiveDataEntryRequest, v1::LiveDataEntry>(
-      "CreateLiveDataEntry",
+  ServeTogether<v1::CreateLiveDataEntryRequest, v1::LiveDataEntry>(
+      "CreateLiveDataEntry", kManyCreates,
+      [](const v1::CreateLiveDataEntryRequest& request) {
+        return request.live_data_entry().site_id();
+      },
+      [allocator](Session& session,
+                  const std::vector<const v1::CreateLiveDataEntryRequest*>& requests) {
+        std::vector<LiveDataWriter::CreateCall> calls;
+        for (const auto* request : requests) calls.push_back(CreateCallOf(*request));
+        return LiveDataWriter(session, *allocator).CreateMany(calls);
+      },
       [allocator](Session& session, const v1::CreateLiveDataEntryRequest& request) {
-        return LiveDataRepository(session, *allocator)
-            .Create(request, WriteRequestOf(request, request.live_data_entry().site_id()));
+        return LiveDataWriter(session, *allocator).Create(CreateCallOf(request));
       });
   ServeTolerantly<v1::BatchCreateLiveDataEntriesRequest, v1::BatchCreateLiveDataEntriesResponse>(
       "BatchCreateLiveDataEntries", IsBadEntryOfPartialBatch,
       [allocator](Session& session, const v1::BatchCreateLiveDataEntriesRequest& request,
                   const std::vector<Violation>& tolerated) {
-        return LiveDataRepository(session, *allocator)
-            .BatchCreate(request, FailuresFrom(tolerated),
+        return LiveDataWriter(session, *allocator)
+            .BatchCreate(request, EntryFailures(tolerated),
                          WriteRequestOf(request, storage::kNoSite));
       });
-  Serve<v1::GetLiveDataEntryRequest, v1::LiveDataEntry>(
-      "GetLiveDataEntry",
-      [allocator](Session& session, const v1::GetLiveDataEntryRequest& request) {
-        return LiveDataRepository(session, *allocator).Get(request.site_id(), request.id());
+  ServeTogether<v1::GetLiveDataEntryRequest, v1::LiveDataEntry>(
+      "GetLiveDataEntry", kManyReads,
+      [](const v1::GetLiveDataEntryRequest& request) { return request.site_id(); },
+      [](Session& session, const std::vector<const v1::GetLiveDataEntryRequest*>& requests) {
+        std::vector<storage::LiveDataKey> keys;
+        for (const auto* request : requests) keys.push_back({request->site_id(), request->id()});
+        return LiveDataRepository(session).GetMany(keys);
       });
   Serve<v1::ListLiveDataEntriesRequest, v1::ListLiveDataEntriesResponse>(
       "ListLiveDataEntries",
-      [allocator](Session& session, const v1::ListLiveDataEntriesRequest& request)
+      [](Session& session, const v1::ListLiveDataEntriesRequest& request)
           -> absl::StatusOr<v1::ListLiveDataEntriesResponse> {
         v1::ListLiveDataEntriesResponse response;
         auto next_page_token = ListPage(
             request, 2,
-            [&](const Page& page) {
-              return LiveDataRepository(session, *allocator).List(request, page);
-            },
+            [&](const Page& page) { return LiveDataRepository(session).List(request, page); },
             KeyOf,
             [&](v1::LiveDataEntry entry) { *response.add_live_data_entries() = std::move(entry); });
         if (!next_page_token.ok()) return next_page_token.status();
@@ -91,9 +94,21 @@ LiveDataService::LiveDataService(ServiceContext& context) : RawService(context) 
         return response;
       });
   Serve<v1::DeleteLiveDataEntryRequest, Empty>(
-      "DeleteLiveDataEntry",
-      [allocator](Session& session, const v1::DeleteLiveDataEntryRequest& request) {
-        return LiveDataRepository(session, *allocator).Delete(request);
+      "DeleteLiveDataEntry", [](Session& session, const v1::DeleteLiveDataEntryRequest& request) {
+        return LiveDataRepository(session).Delete(request);
+      });
+  ServeBidi<IngestMethod, v1::IngestLiveDataRequest>("IngestLiveData", allocator);
+  Serve<v1::GetLatestLiveDataRequest, v1::GetLatestLiveDataResponse>(
+      "GetLatestLiveData", [](Session& session, const v1::GetLatestLiveDataRequest& request) {
+        return LiveDataSummaryRepository(session).Latest(request);
+      });
+  Serve<v1::AggregateLiveDataRequest, v1::AggregateLiveDataResponse>(
+      "AggregateLiveData",
+      [](Session& session, const v1::AggregateLiveDataRequest& request)
+          -> absl::StatusOr<v1::AggregateLiveDataResponse> {
+        const auto boundaries = AggregateBuckets(request);
+        if (!boundaries.ok()) return boundaries.status();
+        return LiveDataSummaryRepository(session).Aggregate(request, *boundaries);
       });
 }
 

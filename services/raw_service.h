@@ -14,6 +14,10 @@
 
 namespace energysites {
 
+// Rides of calls that read by key: more than that per query gain nothing.
+inline const storage::BatcherOptions kManyReads = {/*most_riders=*/256, /*concurrent_rides=*/2,
+                                                   /*queue_limit=*/4000};
+
 // `Contract` is a generated service class such as v1::Sites. Methods are registered as raw ones,
 // which get the bytes: gRPC itself would answer UNIMPLEMENTED without a text to a request that
 // does not parse.
@@ -29,7 +33,7 @@ class RawService : public Contract::Service {
   // Serves `name` by `handler` (storage::Session&, const Request& -> StatusOr<Response>).
   template <class Request, class Response, class Handler>
   void Serve(const std::string& name, Handler handler) {
-    ServeTolerantly<Request, Response>(
+    Register<Request, Response>(
         name, nullptr,
         [handler](storage::Session& session, const Request& request,
                   const std::vector<Violation>&) { return handler(session, request); });
@@ -40,20 +44,24 @@ class RawService : public Contract::Service {
   void ServeTolerantly(const std::string& name,
                        typename UnaryMethod<Request, Response>::Tolerance tolerance,
                        typename UnaryMethod<Request, Response>::Handler handler) {
-    using grpc::ByteBuffer;
-    absl::StatusOr<Validator> validator = Validator::Compile(*Request::descriptor());
-    if (!validator.ok()) {
-      status_.Update(validator.status());
-      return;
+    Register<Request, Response>(name, std::move(tolerance), std::move(handler));
+  }
+
+  // Serves `name` by a handler for many requests at once. What it leaves storage::Unfinished goes
+  // to `handler`; null if it never does so.
+  template <class Request, class Response>
+  void ServeTogether(const std::string& name, const storage::BatcherOptions& options,
+                     std::function<int64_t(const Request&)> fairness_key,
+                     typename UnaryMethod<Request, Response>::ManyHandler many_handler,
+                     std::function<absl::StatusOr<Response>(storage::Session&, const Request&)>
+                         handler = nullptr) {
+    auto method = Register<Request, Response>(
+        name, nullptr,
+        [handler](storage::Session& session, const Request& request,
+                  const std::vector<Violation>&) { return handler(session, request); });
+    if (method != nullptr) {
+      method->RideTogether(options, std::move(many_handler), std::move(fairness_key));
     }
-    auto method = std::make_shared<UnaryMethod<Request, Response>>(
-        context_, Contract::service_full_name(), name, *std::move(validator), std::move(handler),
-        std::move(tolerance));
-    this->MarkMethodRawCallback(
-        IndexOf(name),
-        new grpc::internal::CallbackUnaryHandler<ByteBuffer, ByteBuffer>(
-            [method](grpc::CallbackServerContext* context, const ByteBuffer* request,
-                     ByteBuffer* response) { return method->Start(context, request, response); }));
   }
 
   // Serves `name` by `handler`, which streams answers from the database.
@@ -75,6 +83,24 @@ class RawService : public Contract::Service {
             }));
   }
 
+  // Serves `name` by the streams that a Method (such as IngestMethod) starts; `rest` are the last
+  // arguments of its constructor.
+  template <class Method, class Request, class... Rest>
+  void ServeBidi(const std::string& name, Rest... rest) {
+    using grpc::ByteBuffer;
+    absl::StatusOr<Validator> validator = Validator::Compile(*Request::descriptor());
+    if (!validator.ok()) {
+      status_.Update(validator.status());
+      return;
+    }
+    auto method = std::make_shared<Method>(context_, Contract::service_full_name(), name,
+                                           *std::move(validator), std::move(rest)...);
+    this->MarkMethodRawCallback(
+        IndexOf(name),
+        new grpc::internal::CallbackBidiHandler<ByteBuffer, ByteBuffer>(
+            [method](grpc::CallbackServerContext* context) { return method->Start(context); }));
+  }
+
   // The method's place in the contract, by which gRPC's MarkMethodRawCallback knows it.
   static int IndexOf(const std::string& name) {
     return google::protobuf::DescriptorPool::generated_pool()
@@ -86,6 +112,27 @@ class RawService : public Contract::Service {
   ServiceContext& context() { return context_; }
 
  private:
+  template <class Request, class Response>
+  std::shared_ptr<UnaryMethod<Request, Response>> Register(
+      const std::string& name, typename UnaryMethod<Request, Response>::Tolerance tolerance,
+      typename UnaryMethod<Request, Response>::Handler handler) {
+    using grpc::ByteBuffer;
+    absl::StatusOr<Validator> validator = Validator::Compile(*Request::descriptor());
+    if (!validator.ok()) {
+      status_.Update(validator.status());
+      return nullptr;
+    }
+    auto method = std::make_shared<UnaryMethod<Request, Response>>(
+        context_, Contract::service_full_name(), name, *std::move(validator), std::move(handler),
+        std::move(tolerance));
+    this->MarkMethodRawCallback(
+        IndexOf(name),
+        new grpc::internal::CallbackUnaryHandler<ByteBuffer, ByteBuffer>(
+            [method](grpc::CallbackServerContext* context, const ByteBuffer* request,
+                     ByteBuffer* response) { return method->Start(context, request, response); }));
+    return method;
+  }
+
   ServiceContext& context_;
   absl::Status status_;
 };

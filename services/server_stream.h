@@ -1,5 +1,5 @@
-// The wrapper that every method with a stream of answers from the database goes through: it parses and
-// validates the request, runs the handler on the executor for streams, writes its answers with
+// The wrapper that every method with a stream of answers from the database goes through: it parses
+// and validates the request, runs the handler on the executor for streams, writes its answers with
 // back-pressure, logs and counts.
 #ifndef SERVICES_SERVER_STREAM_H_
 #define SERVICES_SERVER_STREAM_H_

@@ -17,10 +17,13 @@ SitesService::SitesService(ServiceContext& context) : RawService(context) {
       "CreateSite", [](Session& session, const v1::CreateSiteRequest& request) {
         return SiteRepository(session).Create(request, WriteRequestOf(request, storage::kNoSite));
       });
-  Serve<v1::GetSiteRequest, v1::Site>("GetSite",
-                                      [](Session& session, const v1::GetSiteRequest& request) {
-                                        return SiteRepository(session).Get(request.id());
-                                      });
+  ServeTogether<v1::GetSiteRequest, v1::Site>(
+      "GetSite", kManyReads, [](const v1::GetSiteRequest& request) { return request.id(); },
+      [](Session& session, const std::vector<const v1::GetSiteRequest*>& requests) {
+        std::vector<int64_t> ids;
+        for (const auto* request : requests) ids.push_back(request->id());
+        return SiteRepository(session).GetMany(ids);
+      });
   Serve<v1::ListSitesRequest, v1::ListSitesResponse>(
       "ListSites",
       [](Session& session,

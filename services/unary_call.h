@@ -4,6 +4,7 @@
 #define SERVICES_UNARY_CALL_H_
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "services/call_observer.h"
 #include "services/errors.h"
 #include "services/service_context.h"
+#include "storage/batcher.h"
 #include "storage/errors.h"
 #include "storage/executor.h"
 #include "storage/session.h"
@@ -43,6 +45,16 @@ class UnaryMethod {
         tolerance_(std::move(tolerance)),
         observer_(context.metrics, "unary", service, name) {}
 
+  // Answers many requests with one query, each with its own verdict, in order. Those that are
+  // storage::Unfinished go to the handler, one by one.
+  using ManyHandler = std::function<std::vector<absl::StatusOr<Response>>(
+      storage::Session&, const std::vector<const Request*>&)>;
+
+  // Lets concurrent calls ride together; those with the same key take turns with others. Before the
+  // first call.
+  void RideTogether(const storage::BatcherOptions& options, ManyHandler handler,
+                    std::function<int64_t(const Request&)> fairness_key);
+
   // Starts a call, which deletes itself when done.
   grpc::ServerUnaryReactor* Start(grpc::CallbackServerContext* context,
                                   const grpc::ByteBuffer* request, grpc::ByteBuffer* response) {
@@ -68,10 +80,14 @@ class UnaryMethod {
   const Handler handler_;
   const Tolerance tolerance_;
   MethodObserver observer_;
+  std::function<int64_t(const Request&)> fairness_key_;
+  std::unique_ptr<storage::Batcher> batcher_;  // Null if each call goes by itself.
 };
 
 template <class Request, class Response>
-class UnaryMethod<Request, Response>::Call : public grpc::ServerUnaryReactor, public storage::Job {
+class UnaryMethod<Request, Response>::Call final : public grpc::ServerUnaryReactor,
+                                                   public storage::Job,
+                                                   public storage::Rider {
  public:
   Call(UnaryMethod& method, grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
        grpc::ByteBuffer* response)
@@ -86,16 +102,24 @@ class UnaryMethod<Request, Response>::Call : public grpc::ServerUnaryReactor, pu
   void Run(storage::Session& session) override {
     const absl::StatusOr<Response> result = method_.handler_(session, request_, tolerated_);
     if (storage::IsUnfinished(result.status())) return method_.executor_.Requeue(this);
-    if (!result.ok()) return Answer(result.status());
-    bool own_buffer;
-    const grpc::Status written =
-        grpc::SerializationTraits<Response>::Serialize(*result, response_, &own_buffer);
-    Answer(written.ok() ? absl::OkStatus() : absl::InternalError(written.error_message()));
+    Answer(result);
   }
 
+  // The outcome of a ride.
+  void Arrive(const absl::StatusOr<Response>& result) {
+    if (!storage::IsUnfinished(result.status())) return Answer(result);
+    const absl::Status submitted = method_.executor_.Submit(this);
+    if (!submitted.ok()) Answer(submitted);
+  }
+
+  const Request& request() const { return request_; }
+  int64_t FairnessKey() const override { return method_.fairness_key_(request_); }
   void Drop(absl::Status why) override { Answer(why); }
   // The client left, or its deadline passed.
-  void OnCancel() override { method_.executor_.Cancel(this); }
+  void OnCancel() override {
+    if (method_.batcher_ != nullptr) method_.batcher_->Cancel(this);
+    method_.executor_.Cancel(this);
+  }
   void OnDone() override { delete this; }
 
  private:
@@ -106,7 +130,16 @@ class UnaryMethod<Request, Response>::Call : public grpc::ServerUnaryReactor, pu
     absl::StatusOr<Violations> tolerated = method_.Validate(request_);
     if (!tolerated.ok()) return tolerated.status();
     tolerated_ = *std::move(tolerated);
+    if (method_.batcher_ != nullptr) return method_.batcher_->Add(this);
     return method_.executor_.Submit(this);
+  }
+
+  void Answer(const absl::StatusOr<Response>& result) {
+    if (!result.ok()) return Answer(result.status());
+    bool own_buffer;
+    const grpc::Status written =
+        grpc::SerializationTraits<Response>::Serialize(*result, response_, &own_buffer);
+    Answer(written.ok() ? absl::OkStatus() : absl::InternalError(written.error_message()));
   }
 
   void Answer(const absl::Status& status) {
@@ -125,6 +158,29 @@ class UnaryMethod<Request, Response>::Call : public grpc::ServerUnaryReactor, pu
   Request request_;
   Violations tolerated_;
 };
+
+template <class Request, class Response>
+void UnaryMethod<Request, Response>::RideTogether(
+    const storage::BatcherOptions& options, ManyHandler handler,
+    std::function<int64_t(const Request&)> fairness_key) {
+  fairness_key_ = std::move(fairness_key);
+  batcher_ = std::make_unique<storage::Batcher>(
+      executor_, options,
+      [handler = std::move(handler)](storage::Session& session,
+                                     const std::vector<storage::Rider*>& riders) {
+        std::vector<const Request*> requests;
+        requests.reserve(riders.size());
+        for (storage::Rider* rider : riders) {
+          requests.push_back(&static_cast<Call*>(rider)->request());
+        }
+        auto results = handler(session, requests);
+        return [riders, results = std::move(results)] {
+          for (size_t i = 0; i < riders.size(); ++i) {
+            static_cast<Call*>(riders[i])->Arrive(results[i]);
+          }
+        };
+      });
+}
 
 }  // namespace energysites
 

@@ -4,6 +4,7 @@
 
 #include "storage/errors.h"
 #include "storage/site_repository.h"
+#include "storage/sql_array.h"
 
 namespace energysites::storage {
 namespace {
@@ -59,13 +60,15 @@ constexpr Statement kCreateConfiguration = {"create_configuration", R"sql(
             (extract(epoch FROM update_time) * 1000000)::bigint AS update_time
 )sql"};
 
-constexpr Statement kGetConfiguration = {"get_configuration", R"sql(
+// A place is a configuration's index in the parameters, from 1 on.
+constexpr Statement kGetConfigurations = {"get_configurations", R"sql(
   SELECT id, site_id, battery_vendor, battery_capacity_kwh, battery_max_power_kw,
          production_pv_units, production_bio_units, production_cro_units, production_pv_kwp,
          production_cro_kwp, etag,
          (extract(epoch FROM create_time) * 1000000)::bigint AS create_time,
-         (extract(epoch FROM update_time) * 1000000)::bigint AS update_time
-  FROM configurations WHERE site_id = $1 AND id = $2
+         (extract(epoch FROM update_time) * 1000000)::bigint AS update_time, place
+  FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS wanted (site_id, id, place)
+  JOIN configurations USING (site_id, id)
 )sql"};
 
 constexpr Statement kListConfigurationsOfSite = {"list_configurations_of_site", R"sql(
@@ -157,10 +160,20 @@ Configuration Merge(Configuration stored, const Configuration& sent,
   return stored;
 }
 
+pqxx::result FindConfigurations(pqxx::transaction_base& tx,
+                                const std::vector<ConfigurationRepository::Key>& keys) {
+  SqlArray site_ids, ids;
+  for (const auto& key : keys) {
+    site_ids.Add(key.site_id);
+    ids.Add(key.id);
+  }
+  return tx.exec_prepared(kGetConfigurations.name, site_ids.Take(), ids.Take());
+}
+
 }  // namespace
 
 Statements ConfigurationRepository::AllStatements() {
-  return {&kCreateConfiguration, &kGetConfiguration,    &kListConfigurationsOfSite,
+  return {&kCreateConfiguration, &kGetConfigurations,   &kListConfigurationsOfSite,
           &kListConfigurations,  &kUpdateConfiguration, &kDeleteConfiguration};
 }
 
@@ -187,12 +200,18 @@ absl::StatusOr<Configuration> ConfigurationRepository::Create(
   });
 }
 
-absl::StatusOr<Configuration> ConfigurationRepository::Get(int64_t site_id, int64_t id) {
-  return session_.Transact([&](pqxx::work& tx) -> absl::StatusOr<Configuration> {
-    const pqxx::result rows = tx.exec_prepared(kGetConfiguration.name, site_id, id);
-    if (rows.empty()) return ConfigurationNotFound(site_id, id);
-    return ConfigurationFromRow(rows.front());
+std::vector<absl::StatusOr<Configuration>> ConfigurationRepository::GetMany(
+    const std::vector<Key>& keys) {
+  using Results = std::vector<absl::StatusOr<Configuration>>;
+  auto results = session_.Autocommit([&](pqxx::nontransaction& tx) -> absl::StatusOr<Results> {
+    Results found;
+    for (const Key& key : keys) found.push_back(ConfigurationNotFound(key.site_id, key.id));
+    for (const pqxx::row& row : FindConfigurations(tx, keys)) {
+      found[row["place"].as<size_t>() - 1] = ConfigurationFromRow(row);
+    }
+    return found;
   });
+  return results.ok() ? *std::move(results) : Results(keys.size(), results.status());
 }
 
 absl::StatusOr<std::vector<Configuration>> ConfigurationRepository::List(int64_t site_id,
@@ -224,7 +243,7 @@ absl::StatusOr<Configuration> ConfigurationRepository::Update(
           changes.cro_kwp);
       if (!updated.empty()) return ConfigurationFromRow(updated.front());
     }
-    const pqxx::result rows = tx.exec_prepared(kGetConfiguration.name, sent.site_id(), sent.id());
+    const pqxx::result rows = FindConfigurations(tx, {{sent.site_id(), sent.id()}});
     if (rows.empty()) return ConfigurationNotFound(sent.site_id(), sent.id());
     const Configuration stored = ConfigurationFromRow(rows.front());
     const bool stale = !sent.etag().empty() && sent.etag() != stored.etag();
@@ -241,8 +260,7 @@ absl::StatusOr<Empty> ConfigurationRepository::Delete(
                                                     request.id(), request.etag());
       if (!deleted.empty()) return Empty();
     }
-    const pqxx::result rows =
-        tx.exec_prepared(kGetConfiguration.name, request.site_id(), request.id());
+    const pqxx::result rows = FindConfigurations(tx, {{request.site_id(), request.id()}});
     if (rows.empty()) return ConfigurationNotFound(request.site_id(), request.id());
     const bool stale = !request.etag().empty() && request.etag() != rows[0]["etag"].c_str();
     if (!request.validate_only() || stale) return StaleEtag("configuration");

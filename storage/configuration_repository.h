@@ -27,8 +27,14 @@ class ConfigurationRepository {
   absl::StatusOr<v1::Configuration> Create(const v1::CreateConfigurationRequest& request,
                                            const std::optional<WriteRequest>& write_request);
 
-  // Returns NOT_FOUND if there is no such configuration.
-  absl::StatusOr<v1::Configuration> Get(int64_t site_id, int64_t id);
+  struct Key {
+    int64_t site_id;
+    int64_t id;
+  };
+
+  // Finds many in one query, each with its own verdict, in order: NOT_FOUND if there is no such
+  // configuration.
+  std::vector<absl::StatusOr<v1::Configuration>> GetMany(const std::vector<Key>& keys);
 
   // The configurations of a site (0 for all) after `page.last_key` {site_id, id}, in that order.
   // Returns NOT_FOUND if the site is unknown.

@@ -43,7 +43,8 @@ int64_t CopyIn::Finish() {
   while (PGresult* rest = PQgetResult(raw_)) PQclear(rest);
   result = CheckResult(raw_, result.release(), sql_);
   int64_t rows = 0;
-  if (!absl::SimpleAtoi(PQcmdTuples(result.get()), &rows)) throw pqxx::failure("COPY gave no count");
+  if (!absl::SimpleAtoi(PQcmdTuples(result.get()), &rows))
+    throw pqxx::failure("COPY gave no count");
   return rows;
 }
 

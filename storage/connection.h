@@ -1,5 +1,5 @@
-// A connection that libpqxx and libpq share: libpqxx for transactions and statements, libpq for what
-// libpqxx 6 cannot do, which is binary results and binary COPY.
+// A connection that libpqxx and libpq share: libpqxx for transactions and statements, libpq for
+// what libpqxx 6 cannot do, which is binary results and binary COPY.
 #ifndef STORAGE_CONNECTION_H_
 #define STORAGE_CONNECTION_H_
 

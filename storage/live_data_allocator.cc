@@ -28,7 +28,7 @@ constexpr Statement kMakeMonth = {"make_live_data_month", R"sql(
 
 Statements LiveDataAllocator::AllStatements() { return {&kTakeBlocks, &kMakeMonth}; }
 
-std::vector<int64_t> LiveDataAllocator::TakeNumbers(pqxx::work& tx, size_t count) {
+std::vector<int64_t> LiveDataAllocator::TakeNumbers(pqxx::transaction_base& tx, size_t count) {
   std::vector<int64_t> numbers;
   numbers.reserve(count);
   while (true) {
@@ -52,6 +52,11 @@ std::vector<int64_t> LiveDataAllocator::TakeNumbers(pqxx::work& tx, size_t count
   }
 }
 
+bool LiveDataAllocator::KnowsMonth(int64_t month) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return months_.count(month) > 0;
+}
+
 absl::Status LiveDataAllocator::MakeMonths(Session& session, const std::set<int64_t>& months) {
   std::vector<int64_t> unknown;
   {
@@ -60,12 +65,12 @@ absl::Status LiveDataAllocator::MakeMonths(Session& session, const std::set<int6
                         std::back_inserter(unknown));
   }
   for (const int64_t month : unknown) {
-    const std::string begin = RangeOfMonth(month).begin;
+    const Moment begin = RangeOfMonth(month).begin;
     absl::Status status = absl::AbortedError("not tried yet");
     for (int i = 0; i < kMonthTries && absl::IsAborted(status); ++i) {
       status = session
-                   .Transact([&](pqxx::work& tx) -> absl::StatusOr<Empty> {
-                     tx.exec_prepared(kMakeMonth.name, begin);
+                   .Autocommit([&](pqxx::nontransaction&) -> absl::StatusOr<Empty> {
+                     ExecBinary(session.connection(), kMakeMonth, {begin});
                      return Empty();
                    })
                    .status();

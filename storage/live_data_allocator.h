@@ -23,7 +23,10 @@ class LiveDataAllocator {
 
   // `count` numbers that no one else gets, in this cluster, ever. Asks the database only when the
   // block at hand runs out. Those that a failed call took are lost, which leaves gaps.
-  std::vector<int64_t> TakeNumbers(pqxx::work& tx, size_t count);
+  std::vector<int64_t> TakeNumbers(pqxx::transaction_base& tx, size_t count);
+
+  // Whether the month is known to have its partition.
+  bool KnowsMonth(int64_t month);
 
   // Makes the partitions of these months (as of MonthOf) that are not known to exist, each in a
   // transaction of its own. Returns ABORTED if one could not be made for other work on the table.

@@ -1,6 +1,5 @@
 #include "storage/live_data_id.h"
 
-#include "absl/strings/str_format.h"
 #include "absl/time/civil_time.h"
 #include "absl/time/time.h"
 
@@ -10,8 +9,10 @@ namespace {
 constexpr int kNumberBits = 46;
 constexpr int64_t kMonths = int64_t{9999} * 12;
 
-std::string SqlFromMonth(int64_t month) {
-  return absl::StrFormat("%04d-%02d-01T00:00:00Z", month / 12 + 1, month % 12 + 1);
+Moment BeginOf(int64_t month) {
+  const absl::CivilMonth civil = absl::CivilMonth(1, 1) + month;
+  return Moment::FromUnixMicroseconds(
+      absl::ToUnixMicros(absl::FromCivil(civil, absl::UTCTimeZone())));
 }
 
 }  // namespace
@@ -24,7 +25,7 @@ int64_t MonthOf(const google::protobuf::Timestamp& stamp) {
 
 int64_t LiveDataId(int64_t month, int64_t number) { return month << kNumberBits | number; }
 
-MonthRange RangeOfMonth(int64_t month) { return {SqlFromMonth(month), SqlFromMonth(month + 1)}; }
+MonthRange RangeOfMonth(int64_t month) { return {BeginOf(month), BeginOf(month + 1)}; }
 
 std::optional<MonthRange> MonthOfId(int64_t id) {
   const int64_t month = id >> kNumberBits;

@@ -5,9 +5,9 @@
 
 #include <cstdint>
 #include <optional>
-#include <string>
 
 #include "google/protobuf/timestamp.pb.h"
+#include "storage/binary_query.h"
 
 namespace energysites::storage {
 
@@ -16,15 +16,15 @@ int64_t MonthOf(const google::protobuf::Timestamp& stamp);
 
 int64_t LiveDataId(int64_t month, int64_t number);
 
-// The month of an id as SQL takes it: [begin, end).
+// [begin, end)
 struct MonthRange {
-  std::string begin;
-  std::string end;
+  Moment begin;
+  Moment end;
 };
 
 MonthRange RangeOfMonth(int64_t month);
 
-// Nothing if no entry can have this id.
+// The month of an id; nothing if no entry can have it.
 std::optional<MonthRange> MonthOfId(int64_t id);
 
 }  // namespace energysites::storage

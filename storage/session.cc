@@ -2,8 +2,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "storage/configuration_repository.h"
+#include "storage/ingest_repository.h"
+#include "storage/live_data_months.h"
 #include "storage/live_data_repository.h"
 #include "storage/live_data_rollups.h"
+#include "storage/live_data_summaries.h"
+#include "storage/live_data_writer.h"
+#include "storage/maintenance.h"
 #include "storage/site_repository.h"
 #include "storage/write_requests.h"
 
@@ -27,9 +32,16 @@ std::string Settings(const SessionOptions& options) {
 }  // namespace
 
 std::vector<Statements> AllStatements() {
-  return {SiteRepository::AllStatements(), ConfigurationRepository::AllStatements(),
-          LiveDataRepository::AllStatements(), LiveDataRollupStatements(),
-          WriteRequestStatements()};
+  return {SiteRepository::AllStatements(),
+          ConfigurationRepository::AllStatements(),
+          LiveDataRepository::AllStatements(),
+          LiveDataWriter::AllStatements(),
+          LiveDataRollupStatements(),
+          IngestRepository::AllStatements(),
+          LiveDataSummaryRepository::AllStatements(),
+          WriteRequestStatements(),
+          LiveDataMonthStatements(),
+          MaintenanceStatements()};
 }
 
 Connection& Session::Connect() {

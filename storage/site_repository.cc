@@ -1,8 +1,10 @@
 #include "storage/site_repository.h"
 
 #include <algorithm>
+#include <map>
 
 #include "storage/errors.h"
+#include "storage/sql_array.h"
 
 namespace energysites::storage {
 namespace {
@@ -39,11 +41,11 @@ constexpr Statement kCreateSite = {"create_site", R"sql(
             (extract(epoch FROM update_time) * 1000000)::bigint AS update_time
 )sql"};
 
-constexpr Statement kGetSite = {"get_site", R"sql(
+constexpr Statement kGetSites = {"get_sites", R"sql(
   SELECT id, name, location, etag,
          (extract(epoch FROM create_time) * 1000000)::bigint AS create_time,
          (extract(epoch FROM update_time) * 1000000)::bigint AS update_time
-  FROM sites WHERE id = $1 AND delete_time IS NULL
+  FROM sites WHERE id = ANY($1::bigint[]) AND delete_time IS NULL
 )sql"};
 
 constexpr Statement kListSites = {"list_sites", R"sql(
@@ -115,17 +117,25 @@ std::optional<std::string> IfMasked(const std::vector<std::string>& fields, cons
   return masked ? std::make_optional(value) : std::nullopt;
 }
 
+std::string ArrayOf(const std::vector<int64_t>& ids) {
+  SqlArray array;
+  for (const int64_t id : ids) array.Add(id);
+  return array.Take();
+}
+
 bool EtagMatches(const std::string& sent, const pqxx::row& row) {
   return sent.empty() || sent == row["etag"].c_str();
 }
 
 }  // namespace
 
-bool SiteExists(pqxx::work& tx, int64_t id) { return !tx.exec_prepared(kGetSite.name, id).empty(); }
+bool SiteExists(pqxx::transaction_base& tx, int64_t id) {
+  return !tx.exec_prepared(kGetSites.name, ArrayOf({id})).empty();
+}
 
 Statements SiteRepository::AllStatements() {
   return {&kCreateSite,
-          &kGetSite,
+          &kGetSites,
           &kListSites,
           &kUpdateSite,
           &kFindSiteToDelete,
@@ -151,12 +161,27 @@ absl::StatusOr<v1::Site> SiteRepository::Create(const v1::CreateSiteRequest& req
   });
 }
 
-absl::StatusOr<v1::Site> SiteRepository::Get(int64_t id) {
-  return session_.Transact([&](pqxx::work& tx) -> absl::StatusOr<v1::Site> {
-    const pqxx::result rows = tx.exec_prepared(kGetSite.name, id);
-    if (rows.empty()) return SiteNotFound(id);
-    return SiteFromRow(rows.front());
+std::vector<absl::StatusOr<v1::Site>> SiteRepository::GetMany(const std::vector<int64_t>& ids) {
+  using Sites = std::map<int64_t, v1::Site>;
+  const auto found = session_.Autocommit([&](pqxx::nontransaction& tx) -> absl::StatusOr<Sites> {
+    Sites sites;
+    for (const pqxx::row& row : tx.exec_prepared(kGetSites.name, ArrayOf(ids))) {
+      v1::Site site = SiteFromRow(row);
+      sites.emplace(site.id(), std::move(site));
+    }
+    return sites;
   });
+  std::vector<absl::StatusOr<v1::Site>> results;
+  for (const int64_t id : ids) {
+    if (!found.ok()) {
+      results.push_back(found.status());
+    } else if (const auto site = found->find(id); site != found->end()) {
+      results.push_back(site->second);
+    } else {
+      results.push_back(SiteNotFound(id));
+    }
+  }
+  return results;
 }
 
 absl::StatusOr<std::vector<v1::Site>> SiteRepository::List(const Page& page) {
@@ -182,7 +207,7 @@ absl::StatusOr<v1::Site> SiteRepository::Update(const v1::UpdateSiteRequest& req
       if (!updated.empty()) return SiteFromRow(updated.front());
       // A lost race is an expected answer, not a fault: it comes back as no row.
     }
-    const pqxx::result stored = tx.exec_prepared(kGetSite.name, sent.id());
+    const pqxx::result stored = tx.exec_prepared(kGetSites.name, ArrayOf({sent.id()}));
     if (stored.empty()) return SiteNotFound(sent.id());
     if (!request.validate_only() || !EtagMatches(sent.etag(), stored.front())) {
       return StaleEtag("site");

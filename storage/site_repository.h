@@ -17,7 +17,7 @@
 namespace energysites::storage {
 
 // Whether there is such a site and it is not being deleted.
-bool SiteExists(pqxx::work& tx, int64_t id);
+bool SiteExists(pqxx::transaction_base& tx, int64_t id);
 
 // Takes valid requests only. A site that is being deleted counts as gone, but for Delete. Every
 // method may also return what Session::Transact does.
@@ -30,8 +30,9 @@ class SiteRepository {
   absl::StatusOr<v1::Site> Create(const v1::CreateSiteRequest& request,
                                   const std::optional<WriteRequest>& write_request);
 
-  // Returns NOT_FOUND if there is no such site.
-  absl::StatusOr<v1::Site> Get(int64_t id);
+  // Finds many in one query, each with its own verdict, in order: NOT_FOUND if there is no such
+  // site.
+  std::vector<absl::StatusOr<v1::Site>> GetMany(const std::vector<int64_t>& ids);
 
   // The sites after `page.last_key` {id}, by ascending id.
   absl::StatusOr<std::vector<v1::Site>> List(const Page& page);

@@ -1,16 +1,27 @@
 #include "storage/write_requests.h"
 
+#include "absl/strings/escaping.h"
 #include "storage/errors.h"
+#include "storage/sql_array.h"
 
 namespace energysites::storage {
 namespace {
 
-constexpr Statement kFindAnswer = {"find_answer", R"sql(
-  SELECT request_hash, response FROM write_requests WHERE site_id = $1 AND request_id = $2
+// A place is the row's index in the parameters, from 1 on.
+constexpr Statement kFindAnswers = {"find_answers", R"sql(
+  SELECT wanted.place, stored.request_hash, stored.response
+  FROM unnest($1::bigint[], $2::uuid[]) WITH ORDINALITY AS wanted (site_id, request_id, place)
+  JOIN write_requests AS stored
+    ON stored.site_id = wanted.site_id AND stored.request_id = wanted.request_id
 )sql"};
 
-constexpr Statement kStoreAnswer = {"store_answer", R"sql(
-  INSERT INTO write_requests (site_id, request_id, request_hash, response) VALUES ($1, $2, $3, $4)
+// In the order of the key, so that two calls of this cannot wait for each other.
+constexpr Statement kStoreAnswers = {"store_answers", R"sql(
+  INSERT INTO write_requests (site_id, request_id, request_hash, response)
+  SELECT site_id, request_id, decode(request_hash, 'hex'), decode(response, 'hex')
+  FROM unnest($1::bigint[], $2::uuid[], $3::text[], $4::text[])
+    AS answer (site_id, request_id, request_hash, response)
+  ORDER BY site_id, request_id
 )sql"};
 
 // Skips what another process is deleting.
@@ -24,20 +35,40 @@ constexpr Statement kForgetRequests = {"forget_requests", R"sql(
 
 }  // namespace
 
-Statements WriteRequestStatements() { return {&kFindAnswer, &kStoreAnswer, &kForgetRequests}; }
+Statements WriteRequestStatements() { return {&kFindAnswers, &kStoreAnswers, &kForgetRequests}; }
 
-absl::StatusOr<std::optional<std::string>> FindAnswer(pqxx::work& tx, const WriteRequest& request) {
-  const pqxx::result rows = tx.exec_prepared(kFindAnswer.name, request.site_id, request.request_id);
-  if (rows.empty()) return std::nullopt;
-  if (pqxx::binarystring(rows[0]["request_hash"]).str() != request.hash) {
-    return RequestIdReused(request.request_id);
+std::vector<absl::StatusOr<std::optional<std::string>>> FindAnswers(
+    pqxx::work& tx, const std::vector<const WriteRequest*>& requests) {
+  SqlArray site_ids, request_ids;
+  for (const WriteRequest* request : requests) {
+    site_ids.Add(request->site_id);
+    request_ids.AddWord(request->request_id);
   }
-  return pqxx::binarystring(rows[0]["response"]).str();
+  std::vector<absl::StatusOr<std::optional<std::string>>> answers(requests.size(), std::nullopt);
+  for (const pqxx::row& row :
+       tx.exec_prepared(kFindAnswers.name, site_ids.Take(), request_ids.Take())) {
+    const size_t i = row["place"].as<size_t>() - 1;
+    if (pqxx::binarystring(row["request_hash"]).str() == requests[i]->hash) {
+      answers[i] = pqxx::binarystring(row["response"]).str();
+    } else {
+      answers[i] = RequestIdReused(requests[i]->request_id);
+    }
+  }
+  return answers;
 }
 
-void StoreAnswer(pqxx::work& tx, const WriteRequest& request, const std::string& answer) {
-  tx.exec_prepared0(kStoreAnswer.name, request.site_id, request.request_id,
-                    pqxx::binarystring(request.hash), pqxx::binarystring(answer));
+void StoreAnswers(pqxx::work& tx,
+                  const std::vector<std::pair<const WriteRequest*, std::string>>& answers) {
+  if (answers.empty()) return;
+  SqlArray site_ids, request_ids, hashes, responses;
+  for (const auto& [request, answer] : answers) {
+    site_ids.Add(request->site_id);
+    request_ids.AddWord(request->request_id);
+    hashes.AddWord(absl::BytesToHexString(request->hash));
+    responses.AddWord(absl::BytesToHexString(answer));
+  }
+  tx.exec_prepared0(kStoreAnswers.name, site_ids.Take(), request_ids.Take(), hashes.Take(),
+                    responses.Take());
 }
 
 absl::StatusOr<int64_t> ForgetRequests(Session& session, absl::Duration ttl) {

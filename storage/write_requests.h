@@ -6,6 +6,8 @@
 #include <optional>
 #include <pqxx/pqxx>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -27,16 +29,26 @@ struct WriteRequest {
 
 Statements WriteRequestStatements();
 
-// The bytes that the call answered the first time, nothing if it is new, ALREADY_EXISTS if the id
-// belongs to another request.
-absl::StatusOr<std::optional<std::string>> FindAnswer(pqxx::work& tx, const WriteRequest& request);
+// For each call the bytes that it answered the first time, nothing if it is new, ALREADY_EXISTS if
+// its id belongs to another request.
+std::vector<absl::StatusOr<std::optional<std::string>>> FindAnswers(
+    pqxx::work& tx, const std::vector<const WriteRequest*>& requests);
 
-// Fails with a unique violation, which Transact retries, if a twin of this call was faster.
-void StoreAnswer(pqxx::work& tx, const WriteRequest& request, const std::string& answer);
+// Fails with a unique violation, which Transact retries, if a twin of one of these calls was
+// faster.
+void StoreAnswers(pqxx::work& tx,
+                  const std::vector<std::pair<const WriteRequest*, std::string>>& answers);
 
 // Deletes the answers older than `ttl`, at most kRequestsForgottenAtOnce. Returns how many.
 constexpr int kRequestsForgottenAtOnce = 5000;
 absl::StatusOr<int64_t> ForgetRequests(Session& session, absl::Duration ttl);
+
+template <class Response>
+absl::StatusOr<Response> ParseAnswer(const std::string& bytes) {
+  Response response;
+  if (!response.ParseFromString(bytes)) return absl::DataLossError("a stored answer is broken");
+  return response;
+}
 
 // Runs `write` (pqxx::work& -> StatusOr<Response>) in a transaction, at most once for the same
 // request: a repeated one gets the first answer. Without a request just runs it.
@@ -46,15 +58,11 @@ auto WriteOnce(Session& session, const std::optional<WriteRequest>& request, Wri
   using Result = decltype(write(std::declval<pqxx::work&>()));
   return session.Transact([&](pqxx::work& tx) -> Result {
     if (!request.has_value()) return write(tx);
-    const auto answer = FindAnswer(tx, *request);
+    const auto answer = FindAnswers(tx, {&*request}).front();
     if (!answer.ok()) return answer.status();
-    if (answer->has_value()) {
-      typename Result::value_type first;
-      if (!first.ParseFromString(**answer)) return absl::DataLossError("a stored answer is broken");
-      return first;
-    }
+    if (answer->has_value()) return ParseAnswer<typename Result::value_type>(**answer);
     Result result = write(tx);
-    if (result.ok()) StoreAnswer(tx, *request, result->SerializeAsString());
+    if (result.ok()) StoreAnswers(tx, {{&*request, result->SerializeAsString()}});
     return result;
   });
 }
@@ -66,7 +74,7 @@ auto CheckWrite(Session& session, const std::optional<WriteRequest>& request, Ch
   using Result = decltype(check(std::declval<pqxx::work&>()));
   return session.Transact([&](pqxx::work& tx) -> Result {
     if (request.has_value()) {
-      const auto answer = FindAnswer(tx, *request);
+      const auto answer = FindAnswers(tx, {&*request}).front();
       if (!answer.ok()) return answer.status();
     }
     return check(tx);

@@ -48,11 +48,11 @@ BEGIN
   -- changes the window waits here, too.
   PERFORM pg_advisory_xact_lock(hashtextextended('energy-sites:month', 0));
   SELECT * INTO STRICT window_now FROM public.live_data_window;
-  IF month_end <= window_now.kept_from THEN
+  IF month_begin < window_now.kept_from THEN
     RAISE EXCEPTION 'entries before % are no longer kept', window_now.kept_from
       USING ERRCODE = 'ES001';
   END IF;
-  IF month_begin < window_now.first_month OR month_begin >= window_now.end_month THEN
+  IF (month_begin >= window_now.first_month AND month_begin < window_now.end_month) IS NOT TRUE THEN
     RETURN;
   END IF;
   IF to_regclass(format('public.%I', partition)) IS NOT NULL THEN
@@ -217,6 +217,7 @@ CREATE TABLE ingest_refusals (
   owner text NOT NULL,
   session text NOT NULL,
   sequence bigint NOT NULL,
+  failed_count integer NOT NULL,
   refused bytea NOT NULL,
   PRIMARY KEY (owner, session, sequence),
   FOREIGN KEY (owner, session) REFERENCES ingest_sessions ON DELETE CASCADE
