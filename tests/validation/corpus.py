@@ -91,9 +91,10 @@ def _request(case, bases, pool) -> message.Message:
         owner, field = _resolve(request, long_text.field)
         setattr(owner, field, long_text.text * long_text.times)
     if case.copies > 1:
-        entries = list(request.entries)
-        del request.entries[:]
-        request.entries.extend(entries[:1] * case.copies + entries[1:])
+        owner, field = _resolve(request, case.copied or "entries")
+        items = list(getattr(owner, field))
+        owner.ClearField(field)
+        getattr(owner, field).extend(items[:1] * case.copies + items[1:])
     return request
 
 

@@ -23,7 +23,8 @@ namespace {
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 
-constexpr const char* kFiles[] = {"sites", "configurations", "live_data"};
+constexpr const char* kFiles[] = {"sites", "configurations", "live_data", "live_data_streams",
+                                  "live_data_summaries"};
 
 test::Corpus ReadCorpus(const std::string& name) {
   const std::string path = absl::StrCat(CORPUS_DIR "/corpus_", name, ".textproto");
@@ -56,13 +57,24 @@ const FieldDescriptor* Resolve(const std::string& path, Message** message) {
   return (*message)->GetDescriptor()->FindFieldByName(names.back());
 }
 
-void CopyFirstEntry(int copies, Message* request) {
-  auto& batch = dynamic_cast<v1::BatchCreateLiveDataEntriesRequest&>(*request);
-  v1::BatchCreateLiveDataEntriesRequest copied = batch;
-  copied.clear_entries();
-  for (int i = 0; i < copies; ++i) *copied.add_entries() = batch.entries(0);
-  for (int i = 1; i < batch.entries_size(); ++i) *copied.add_entries() = batch.entries(i);
-  batch.Swap(&copied);
+// Adds the element `index` of `from`'s list to the same list of `to`.
+void CopyElement(const Message& from, const FieldDescriptor* list, int index, Message* to) {
+  const google::protobuf::Reflection& reflection = *from.GetReflection();
+  if (list->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
+    reflection.AddMessage(to, list)->CopyFrom(reflection.GetRepeatedMessage(from, list, index));
+  } else {
+    reflection.AddInt64(to, list, reflection.GetRepeatedInt64(from, list, index));
+  }
+}
+
+void CopyFirst(const std::string& path, int copies, Message* request) {
+  const FieldDescriptor* list = Resolve(path, &request);
+  const std::unique_ptr<Message> before(request->New());
+  before->CopyFrom(*request);
+  request->GetReflection()->ClearField(request, list);
+  for (int i = 1; i < copies; ++i) CopyElement(*before, list, 0, request);
+  const int size = before->GetReflection()->FieldSize(*before, list);
+  for (int i = 0; i < size; ++i) CopyElement(*before, list, i, request);
 }
 
 std::unique_ptr<Message> MakeRequest(const test::Corpus& corpus, const test::Case& it) {
@@ -91,7 +103,9 @@ std::unique_ptr<Message> MakeRequest(const test::Corpus& corpus, const test::Cas
     const FieldDescriptor* field = Resolve(long_text.field(), &message);
     message->GetReflection()->SetString(message, field, text);
   }
-  if (it.copies() > 1) CopyFirstEntry(it.copies(), request.get());
+  if (it.copies() > 1) {
+    CopyFirst(it.copied().empty() ? "entries" : it.copied(), it.copies(), request.get());
+  }
   return request;
 }
 

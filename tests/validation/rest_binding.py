@@ -4,7 +4,7 @@ import dataclasses
 import re
 
 from google.api import annotations_pb2
-from google.protobuf import json_format
+from google.protobuf import field_mask_pb2, json_format
 
 
 class NotExpressible(Exception):
@@ -22,6 +22,8 @@ class Call:
 def call_of(method, request):
     """`method` is a descriptor with the options of google.api; `request` its message."""
     rule = method.GetOptions().Extensions[annotations_pb2.http]
+    if not rule.WhichOneof("pattern"):
+        raise NotExpressible("a method of gRPC only")
     reason = None
     for binding in (rule, *rule.additional_bindings):
         try:
@@ -67,7 +69,7 @@ def _json_names(request):
 
 def _query(request, name):
     value = getattr(request, name)
-    if name == "update_mask":
+    if isinstance(value, field_mask_pb2.FieldMask):
         # JSON has paths in camelCase, and a comma between them.
         if any(not re.fullmatch(r"[a-z_.*]+", path) for path in value.paths):
             raise NotExpressible("a mask with such a path")
@@ -75,6 +77,8 @@ def _query(request, name):
     if isinstance(value, str) and "\0" in value:
         raise NotExpressible("U+0000 in the URL")
     text = _json(request)[name]
+    if isinstance(text, list):
+        return text  # A parameter each.
     return {True: "true", False: "false"}[text] if isinstance(text, bool) else str(text)
 
 
