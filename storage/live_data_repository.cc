@@ -114,7 +114,7 @@ std::vector<absl::StatusOr<LiveDataEntry>> LiveDataRepository::GetMany(
         }
         const BinaryRows rows = ExecBinary(session_.connection(), kGetLiveDataEntries, parameters);
         for (int row = 0; row < rows.size(); ++row) {
-          found[rows.Int64(row, kLiveDataColumns) - 1] = EntryFromRow(rows, row);
+          found[rows.Int64(row, kEntryColumns) - 1] = EntryFromRow(rows, row);
         }
         return found;
       });

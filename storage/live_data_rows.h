@@ -14,6 +14,9 @@ v1::LiveDataEntry EntryFromRow(const BinaryRows& rows, int row);
 // Where the columns of a statement go on behind those.
 constexpr int kEntryColumns = 10;
 
+// The entry as it is stored, but for what the server sets (id and create_time).
+v1::LiveDataEntry AsStored(const v1::LiveDataEntry& sent);
+
 }  // namespace energysites::storage
 
 #endif  // STORAGE_LIVE_DATA_ROWS_H_
