@@ -91,6 +91,11 @@ absl::Status ReaderTooSlow() {
                        "READER_TOO_SLOW");
 }
 
+absl::Status ShuttingDown() {
+  return WithErrorInfo(absl::UnavailableError("the server is shutting down; call again"),
+                       "SHUTTING_DOWN");
+}
+
 grpc::Status ToGrpc(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
   const google::rpc::Status rpc_status = storage::ToRpcStatus(status);

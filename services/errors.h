@@ -25,6 +25,9 @@ absl::Status BadPageToken();
 // RESOURCE_EXHAUSTED: the client of a stream takes its answers too slowly.
 absl::Status ReaderTooSlow();
 
+// UNAVAILABLE: the server shuts down; another one, or a later one, takes the call.
+absl::Status ShuttingDown();
+
 // What gRPC sends: code, text and details. The text of an INTERNAL status stays here.
 grpc::Status ToGrpc(const absl::Status& status);
 

@@ -64,6 +64,9 @@ absl::Status StatusFromSqlError(const pqxx::sql_error& error) {
   } else if (state == "55P03" || state == "40001" || state == "40P01" || state == "23505") {
     status = WithRetryInfo(WithErrorInfo(
         absl::AbortedError("another call was changing the same data; try again"), "CONFLICT"));
+  } else if (state == "ES001") {
+    // From our own functions, refuse_live_data_entry and make_live_data_month.
+    status = EntryNoLongerKept();
   } else if (absl::StartsWith(state, "53")) {
     status = DatabaseUnavailable("the database is out of resources");
   } else {
@@ -152,6 +155,33 @@ absl::Status RequestIdReused(absl::string_view request_id) {
                        "REQUEST_ID_REUSED");
 }
 
+absl::Status EntryNoLongerKept() {
+  return WithErrorInfo(
+      absl::FailedPreconditionError("dt_stamp lies in a time whose entries the service no longer "
+                                    "keeps; nothing can be stored there"),
+      "ENTRY_NO_LONGER_KEPT");
+}
+
+bool IsEntryNoLongerKept(const absl::Status& status) { return HasSqlState(status, "ES001"); }
+
+absl::Status EntryRefused() {
+  return WithErrorInfo(
+      absl::FailedPreconditionError("the database has a rule of its own that forbids this entry"),
+      "ENTRY_REFUSED");
+}
+
+absl::Status IngestSessionTakenOver() {
+  return WithErrorInfo(absl::AbortedError("another stream has taken the session over"),
+                       "INGEST_SESSION_TAKEN_OVER");
+}
+
+absl::Status IngestSessionForgotten() {
+  return WithErrorInfo(
+      absl::FailedPreconditionError("start.acknowledged_sequence is higher than what the session "
+                                    "has committed: the server has forgotten the session"),
+      "INGEST_SESSION_FORGOTTEN");
+}
+
 absl::Status DatabaseUnavailable(absl::string_view why) {
   return WithRetryInfo(WithErrorInfo(absl::UnavailableError(why), "DATABASE_UNAVAILABLE"));
 }
@@ -194,6 +224,13 @@ absl::Status Unfinished() {
 
 bool IsUnfinished(const absl::Status& status) {
   return status.GetPayload(kUnfinishedUrl).has_value();
+}
+
+bool IsFaultOfEntry(const absl::Status& status) {
+  const auto state = status.GetPayload(kSqlStateUrl);
+  if (!state.has_value() || *state == "23505") return false;
+  // What no column of its type holds, what a constraint forbids, and entries that are too old.
+  return state->StartsWith("22") || state->StartsWith("23") || IsEntryNoLongerKept(status);
 }
 
 bool IsMissingPartition(const absl::Status& status) { return HasSqlState(status, "23514"); }

@@ -31,6 +31,18 @@ absl::Status StaleEtag(absl::string_view resource);
 // ALREADY_EXISTS: the request_id was used for a request with other content.
 absl::Status RequestIdReused(absl::string_view request_id);
 
+// FAILED_PRECONDITION: retention has dropped the month of the entry, or is about to.
+absl::Status EntryNoLongerKept();
+
+// FAILED_PRECONDITION: the database refuses an entry that keeps all rules of the contract.
+absl::Status EntryRefused();
+
+// ABORTED: another stream has opened the session of IngestLiveData since.
+absl::Status IngestSessionTakenOver();
+
+// FAILED_PRECONDITION: the session has not come as far as its client was told.
+absl::Status IngestSessionForgotten();
+
 // UNAVAILABLE with RetryInfo: the database cannot be reached; nothing is known to be stored.
 absl::Status DatabaseUnavailable(absl::string_view why);
 
@@ -51,6 +63,12 @@ bool IsWorthRetrying(const absl::Status& status);
 // Not for callers: the job did a part of its work and wants its turn again, after the others.
 absl::Status Unfinished();
 bool IsUnfinished(const absl::Status& status);
+
+// Whether the database refused an entry that is too old to be kept.
+bool IsEntryNoLongerKept(const absl::Status& status);
+
+// Whether an insert failed because of what an entry holds, so that it may succeed without that one.
+bool IsFaultOfEntry(const absl::Status& status);
 
 // Whether an insert failed because its month has no partition.
 bool IsMissingPartition(const absl::Status& status);

@@ -1,0 +1,46 @@
+// IngestLiveData: reads batches, has them stored side by side and committed in order, and
+// acknowledges what is committed.
+#ifndef SERVICES_INGEST_STREAM_H_
+#define SERVICES_INGEST_STREAM_H_
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "grpcpp/server_context.h"
+#include "grpcpp/support/byte_buffer.h"
+#include "grpcpp/support/server_callback.h"
+#include "services/call_observer.h"
+#include "services/service_context.h"
+#include "storage/live_data_allocator.h"
+#include "validation/validator.h"
+
+namespace energysites {
+
+// The rpc. Shared by all its streams, and outlives them.
+class IngestMethod {
+ public:
+  using Reactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
+
+  IngestMethod(ServiceContext& context, const std::string& service, const std::string& name,
+               Validator validator, std::shared_ptr<storage::LiveDataAllocator> allocator);
+
+  // Starts a stream, which deletes itself when done.
+  Reactor* Start(grpc::CallbackServerContext* context);
+
+ private:
+  class Stream;
+  class Opening;
+  class Batch;
+
+  storage::Executor& executor_;
+  Draining& draining_;
+  const Validator validator_;
+  const std::shared_ptr<storage::LiveDataAllocator> allocator_;
+  MethodObserver observer_;
+  std::atomic<int> streams_ = 0;
+};
+
+}  // namespace energysites
+
+#endif  // SERVICES_INGEST_STREAM_H_
