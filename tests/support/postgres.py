@@ -38,7 +38,7 @@ class Database:
 class Postgres:
     """A cluster in a temporary folder, on a Unix socket. `durable` turns fsync on."""
 
-    def __init__(self, durable=False):
+    def __init__(self, durable=False, max_connections=200, auth="scram-sha-256"):
         # Below /tmp and not below TMPDIR: the name of a socket has room for 107 bytes only.
         self.dir = tempfile.mkdtemp(prefix="es-pg-", dir="/tmp")
         self._numbers = itertools.count(1)
@@ -53,11 +53,11 @@ class Postgres:
             file.write(self._password)
         self._run(
             f"{BIN}/initdb", f"--pgdata={self.dir}/data", "--username=postgres",
-            f"--pwfile={password_file}", "--auth=scram-sha-256", "--encoding=UTF8",
+            f"--pwfile={password_file}", f"--auth={auth}", "--encoding=UTF8",
             "--locale=C.UTF-8", "--no-sync",
         )  # fmt: skip
         self._options = f"-c listen_addresses='' -c unix_socket_directories='{self.dir}'"
-        self._options += " -c timezone=UTC -c max_connections=200"
+        self._options += f" -c timezone=UTC -c max_connections={max_connections}"
         if not durable:
             self._options += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
         self.start()

@@ -35,7 +35,7 @@ class Server:
 
     def start(self, ready=True):
         self.process = Process(
-            [BINARY, "serve", f"--listen_address={self.address}",
+            [self.binary, "serve", f"--listen_address={self.address}",
              f"--admin_address=127.0.0.1:{self.admin_port}", *self._flags],
             self.log, self._environment,
         )  # fmt: skip

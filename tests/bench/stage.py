@@ -1,0 +1,94 @@
+"""What is measured: a filled database, the service on it, and Envoy in front."""
+
+import contextlib
+import os
+import pathlib
+import subprocess
+import time
+
+from psycopg import conninfo
+from support.envoy import Envoy
+from support.process import BUILD
+from support.server import BINARY, Server, migrate
+
+from tables import Tables
+
+LOAD = BUILD / "tests" / "bench_load"
+
+
+class BenchServer(Server):
+    """The service with one more method that does nothing."""
+
+    binary = BUILD / "tests" / "bench_server"
+
+    def forget_peak(self):
+        """Counts the peak of memory from now on."""
+        pathlib.Path(f"/proc/{self.process.pid}/clear_refs").write_text("5", encoding="ascii")
+
+    def peak_mib(self):
+        return memory_mib(self.process.pid, "VmHWM")
+
+
+def memory_mib(pid, field="VmRSS"):
+    """A size from /proc/PID/status, where it stands in kB."""
+    for line in pathlib.Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError(f"process {pid} has no {field}")
+
+
+class Stage:
+    """A context: everything it starts ends with it."""
+
+    def __init__(self, cluster, folder, rows, year_minutes, plain=True):
+        self.folder = folder
+        self._stack = contextlib.ExitStack()
+        self._envoy = None
+        self.database = cluster.empty_database()
+        migrate(self.database)
+        self.tables = Tables(self.database, rows, year_minutes, plain)
+        self.maintained = self._maintain()
+        self.server = BenchServer(self.database, folder)
+        self._stack.callback(self.server.kill)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._stack.close()
+        self.tables.connection.close()
+
+    def _maintain(self):
+        """Makes the rollups, as a schedule does; returns what went wrong, empty if nothing did."""
+        result = subprocess.run(
+            [BINARY, "maintain"], capture_output=True, text=True, check=False, timeout=600,
+            env={**os.environ, "DATABASE_URL": self.database.app_url,
+                 "MIGRATE_DATABASE_URL": self.database.owner_url},
+        )  # fmt: skip
+        return "" if result.returncode == 0 else result.stderr.strip()
+
+    def envoy(self):
+        if self._envoy is None:
+            self._envoy = Envoy(self.server.port, self.folder)
+            self._stack.callback(self._envoy.process.kill)
+        return self._envoy
+
+    def postgres_environment(self):
+        """For pgbench and psql: the app role, by what they read from the environment."""
+        words = conninfo.conninfo_to_dict(self.database.app_url)
+        return {
+            **os.environ, "PGHOST": words["host"], "PGDATABASE": words["dbname"],
+            "PGUSER": words["user"], "PGPASSWORD": words["password"],
+        }  # fmt: skip
+
+
+def start_and_idle(database, folder):
+    """Starts energy-sites itself: seconds until it is ready, and its memory after a while."""
+    begin = time.monotonic()
+    server = Server(database, folder)
+    try:
+        seconds = time.monotonic() - begin
+        time.sleep(1)
+        return seconds, memory_mib(server.process.pid)
+    finally:
+        server.kill()
