@@ -1,10 +1,11 @@
-// energy-sites serve|migrate|import|export|version
+// energy-sites serve|migrate|maintain|import|export|version
 #include <iostream>
 #include <string>
 #include <vector>
 
 #include "absl/flags/usage.h"
 #include "absl/flags/usage_config.h"
+#include "absl/strings/str_cat.h"
 #include "services/client/export.h"
 #include "services/client/flags.h"
 #include "services/client/import.h"
@@ -12,6 +13,7 @@
 #include "services/options.h"
 #include "services/server.h"
 #include "storage/dsn.h"
+#include "storage/maintenance.h"
 #include "storage/migrator.h"
 
 namespace energysites {
@@ -21,6 +23,7 @@ constexpr char kUsage[] = R"(stores and serves the data of energy sites.
 
   energy-sites serve      serve gRPC until SIGTERM
   energy-sites migrate    bring the database to the schema of this program
+  energy-sites maintain   make and drop months, refold rollups, forget what is old; once
   energy-sites import     load CSV files into a running service
   energy-sites export     write a site's live data as CSV
   energy-sites version    print the version
@@ -55,6 +58,32 @@ absl::Status RunMigrate() {
                           [](absl::string_view line) { std::cout << "migrate: " << line << "\n"; });
 }
 
+// Every step has its try, whatever became of those before it. What is put off is no failure: the
+// next run goes on with it.
+absl::Status RunMaintain() {
+  const auto owner = OwnerDsn();
+  if (!owner.ok()) return owner.status();
+  const auto options = MaintenanceOptionsFromFlags();
+  if (!options.ok()) return options.status();
+  std::vector<storage::MaintenanceStep> steps = storage::RowMaintenance(*options);
+  for (auto& step : storage::TableMaintenance(*options)) steps.push_back(std::move(step));
+  storage::Session session(storage::MaintenanceSession(*owner));
+  absl::Status failed;
+  for (const storage::MaintenanceStep& step : steps) {
+    const absl::StatusOr<std::string> done = step.run(session);
+    if (done.ok()) {
+      if (!done->empty()) std::cout << "maintain: " << step.name << ": " << *done << "\n";
+    } else if (storage::IsPutOff(done.status())) {
+      std::cout << "maintain: " << step.name << ": put off: " << done.status().message() << "\n";
+    } else {
+      failed.Update(absl::Status(done.status().code(),
+                                 absl::StrCat(step.name, ": ", done.status().message())));
+    }
+  }
+  if (failed.ok()) std::cout << "maintain: done\n";
+  return failed;
+}
+
 int Main(int argc, char** argv) {
   absl::SetProgramUsageMessage(kUsage);
   absl::FlagsUsageConfig usage;
@@ -73,6 +102,7 @@ int Main(int argc, char** argv) {
   }
   if (command == "serve") return ExitCode(RunServe());
   if (command == "migrate") return ExitCode(RunMigrate());
+  if (command == "maintain") return ExitCode(RunMaintain());
   if (command == "import") return RunImport(ImportOptionsFromFlags(), std::cout, std::cerr);
   if (command == "export") return RunExport(ExportOptionsFromFlags(), std::cout, std::cerr);
   if (command == "version") {
@@ -80,7 +110,8 @@ int Main(int argc, char** argv) {
     return 0;
   }
   std::cerr << "energy-sites: " << (command.empty() ? "one command is needed" : "unknown command ")
-            << command << "\nUsage: energy-sites serve|migrate|import|export|version [flags]\n";
+            << command
+            << "\nUsage: energy-sites serve|migrate|maintain|import|export|version [flags]\n";
   return 1;
 }
 

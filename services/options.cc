@@ -26,6 +26,9 @@ ABSL_FLAG(int, database_connections, 8, "connections to the database, 1 to 1000"
 ABSL_FLAG(int, export_connections, 4,
           "connections for exports and downloads, each of which uses one, 1 to 1000");
 ABSL_FLAG(int, ingest_connections, 4, "connections for the streams of IngestLiveData, 1 to 1000");
+ABSL_FLAG(int, watch_limit, 1000, "streams of WatchLiveData at one time, 1 to 100000");
+ABSL_FLAG(absl::Duration, watch_stall_timeout, absl::Seconds(30),
+          "how long a watcher may take nothing that is sent before it is dropped");
 ABSL_FLAG(int, queue_limit, 1000, "calls that may wait for a connection, 1 to 1000000");
 ABSL_FLAG(absl::Duration, statement_timeout, absl::Seconds(30),
           "longest a statement may run in the database");
@@ -41,6 +44,12 @@ ABSL_FLAG(std::string, tls_client_ca, "",
           "PEM file with the authorities whose client certificates are demanded; empty for none");
 ABSL_FLAG(absl::Duration, request_id_ttl, absl::Hours(7 * 24),
           "how long the answers of calls with a request_id are remembered for their retries");
+ABSL_FLAG(absl::Duration, ingest_session_ttl, absl::Hours(7 * 24),
+          "how long a session of IngestLiveData is remembered after its last batch");
+ABSL_FLAG(absl::Duration, live_data_retention, absl::InfiniteDuration(),
+          "months of live data that are wholly older than this are dropped; inf for none");
+ABSL_FLAG(absl::Duration, maintenance_interval, absl::Seconds(10),
+          "pause between two rounds of maintenance");
 ABSL_FLAG(int, max_message_bytes, 4 << 20, "largest request, in bytes");
 ABSL_FLAG(int, memory_limit_mib, 64, "memory for requests being received, in MiB");
 ABSL_FLAG(int, max_connection_age_minutes, 60,
@@ -96,13 +105,22 @@ absl::Status CheckRange(const char* name, int value, int least, int most) {
       absl::StrCat("--", name, " must be from ", least, " to ", most, ", not ", value));
 }
 
+absl::Status CheckDuration(const char* name, absl::Duration value, absl::Duration least,
+                           absl::Duration most) {
+  if (value >= least && value <= most) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("--", name, " must be from ", absl::FormatDuration(least), " to ",
+                   absl::FormatDuration(most), ", not ", absl::FormatDuration(value)));
+}
+
 // PostgreSQL counts milliseconds in an int, and takes 0 for no limit.
 absl::Status CheckTimeout(const char* name, absl::Duration value) {
-  constexpr absl::Duration kLeast = absl::Milliseconds(1), kMost = absl::Hours(24);
-  if (value >= kLeast && value <= kMost) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("--", name, " must be from ", absl::FormatDuration(kLeast), " to ",
-                   absl::FormatDuration(kMost), ", not ", absl::FormatDuration(value)));
+  return CheckDuration(name, value, absl::Milliseconds(1), absl::Hours(24));
+}
+
+// The owner's DSN as it was given; empty if it was not.
+absl::StatusOr<std::string> GivenOwnerDsn() {
+  return Secret(absl::GetFlag(FLAGS_migrate_database_url_file), "MIGRATE_DATABASE_URL");
 }
 
 }  // namespace
@@ -124,9 +142,27 @@ absl::StatusOr<std::string> AppDsn() {
 }
 
 absl::StatusOr<std::string> OwnerDsn() {
-  const auto url = Secret(absl::GetFlag(FLAGS_migrate_database_url_file), "MIGRATE_DATABASE_URL");
+  const auto url = GivenOwnerDsn();
   if (!url.ok()) return url;
   return url->empty() ? AppDsn() : storage::CompleteDsn(*url);
+}
+
+absl::StatusOr<storage::MaintenanceOptions> MaintenanceOptionsFromFlags() {
+  constexpr absl::Duration kLeastTtl = absl::Seconds(1), kDay = absl::Hours(24);
+  storage::MaintenanceOptions options;
+  options.request_id_ttl = absl::GetFlag(FLAGS_request_id_ttl);
+  options.ingest_session_ttl = absl::GetFlag(FLAGS_ingest_session_ttl);
+  options.live_data_retention = absl::GetFlag(FLAGS_live_data_retention);
+  absl::Status checks =
+      CheckDuration("request_id_ttl", options.request_id_ttl, kLeastTtl, 366 * kDay);
+  checks.Update(
+      CheckDuration("ingest_session_ttl", options.ingest_session_ttl, kLeastTtl, 366 * kDay));
+  if (options.live_data_retention != absl::InfiniteDuration()) {
+    checks.Update(
+        CheckDuration("live_data_retention", options.live_data_retention, kDay, 1000 * 366 * kDay));
+  }
+  if (!checks.ok()) return checks;
+  return options;
 }
 
 absl::StatusOr<ServerOptions> ServerOptionsFromFlags() {
@@ -135,6 +171,8 @@ absl::StatusOr<ServerOptions> ServerOptionsFromFlags() {
       CheckRange("database_connections", absl::GetFlag(FLAGS_database_connections), 1, 1000));
   checks.Update(CheckRange("export_connections", absl::GetFlag(FLAGS_export_connections), 1, 1000));
   checks.Update(CheckRange("ingest_connections", absl::GetFlag(FLAGS_ingest_connections), 1, 1000));
+  checks.Update(CheckRange("watch_limit", absl::GetFlag(FLAGS_watch_limit), 1, 100000));
+  checks.Update(CheckTimeout("watch_stall_timeout", absl::GetFlag(FLAGS_watch_stall_timeout)));
   checks.Update(CheckRange("queue_limit", absl::GetFlag(FLAGS_queue_limit), 1, 1000000));
   checks.Update(CheckRange("drain_seconds", absl::GetFlag(FLAGS_drain_seconds), 0, 3600));
   checks.Update(
@@ -146,10 +184,10 @@ absl::StatusOr<ServerOptions> ServerOptionsFromFlags() {
   checks.Update(CheckTimeout("lock_timeout", absl::GetFlag(FLAGS_lock_timeout)));
   checks.Update(CheckTimeout("idle_in_transaction_timeout",
                              absl::GetFlag(FLAGS_idle_in_transaction_timeout)));
-  constexpr absl::Duration kLeastTtl = absl::Seconds(1), kMostTtl = absl::Hours(24 * 366);
-  if (const auto ttl = absl::GetFlag(FLAGS_request_id_ttl); ttl < kLeastTtl || ttl > kMostTtl) {
-    checks.Update(absl::InvalidArgumentError("--request_id_ttl must be from 1s to 366 days"));
-  }
+  checks.Update(CheckDuration("maintenance_interval", absl::GetFlag(FLAGS_maintenance_interval),
+                              absl::Milliseconds(100), absl::Hours(1)));
+  const auto maintenance = MaintenanceOptionsFromFlags();
+  checks.Update(maintenance.status());
   if (!checks.ok()) return checks;
 
   ServerOptions options;
@@ -172,6 +210,13 @@ absl::StatusOr<ServerOptions> ServerOptionsFromFlags() {
   }
   const auto dsn = AppDsn();
   if (!dsn.ok()) return dsn.status();
+  const auto given_owner = GivenOwnerDsn();
+  if (!given_owner.ok()) return given_owner.status();
+  if (!given_owner->empty()) {
+    const auto owner = storage::CompleteDsn(*given_owner);
+    if (!owner.ok()) return owner.status();
+    options.owner_dsn = *owner;
+  }
   options.executor.session.dsn = *dsn;
   options.executor.session.statement_timeout = absl::GetFlag(FLAGS_statement_timeout);
   options.executor.session.lock_timeout = absl::GetFlag(FLAGS_lock_timeout);
@@ -187,10 +232,15 @@ absl::StatusOr<ServerOptions> ServerOptionsFromFlags() {
   options.export_executor.session.idle_in_transaction_timeout = absl::ZeroDuration();
   options.ingest_executor = options.executor;
   options.ingest_executor.connections = absl::GetFlag(FLAGS_ingest_connections);
+  options.live_data_feed.dsn = *dsn;
+  options.live_data_feed.most_watchers = absl::GetFlag(FLAGS_watch_limit);
+  options.live_data_feed.queue.stall_timeout =
+      absl::ToChronoMilliseconds(absl::GetFlag(FLAGS_watch_stall_timeout));
   options.listen_address = absl::GetFlag(FLAGS_listen_address);
   options.admin_address = absl::GetFlag(FLAGS_admin_address);
   options.drain = absl::Seconds(absl::GetFlag(FLAGS_drain_seconds));
-  options.request_id_ttl = absl::GetFlag(FLAGS_request_id_ttl);
+  options.maintenance = *maintenance;
+  options.maintenance_interval = absl::GetFlag(FLAGS_maintenance_interval);
   options.max_message_bytes = absl::GetFlag(FLAGS_max_message_bytes);
   options.memory_limit_mib = absl::GetFlag(FLAGS_memory_limit_mib);
   options.max_connection_age_minutes = absl::GetFlag(FLAGS_max_connection_age_minutes);

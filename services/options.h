@@ -10,6 +10,8 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "storage/executor.h"
+#include "storage/live_data_feed.h"
+#include "storage/maintenance.h"
 
 namespace energysites {
 
@@ -18,9 +20,12 @@ struct ServerOptions {
   std::string admin_address;  // Empty for none.
   std::set<std::string> services;
   storage::ExecutorOptions executor, export_executor, ingest_executor;
+  storage::LiveDataFeedOptions live_data_feed;
   absl::Duration drain;
   std::string tls_cert_file, tls_key_file, tls_client_ca_file;  // Empty for none.
-  absl::Duration request_id_ttl;
+  storage::MaintenanceOptions maintenance;
+  absl::Duration maintenance_interval;
+  std::string owner_dsn;  // Empty if only the app role's was given.
   int max_message_bytes = 0;
   int memory_limit_mib = 0;
   int max_connection_age_minutes = 0;
@@ -33,6 +38,7 @@ std::vector<char*> ParseFlags(int argc, char** argv);
 
 // Return INVALID_ARGUMENT for values that make no sense together.
 absl::StatusOr<ServerOptions> ServerOptionsFromFlags();
+absl::StatusOr<storage::MaintenanceOptions> MaintenanceOptionsFromFlags();
 
 // DSNs of the app role and of the owner, from DATABASE_URL and MIGRATE_DATABASE_URL (default: the
 // same) or the files that flags name; completed by storage::CompleteDsn.

@@ -15,11 +15,12 @@
 #include "services/configurations_service.h"
 #include "services/live_data_service.h"
 #include "services/log.h"
+#include "services/maintenance_schedule.h"
 #include "services/read_file.h"
 #include "services/reflection.h"
-#include "services/request_expiry.h"
 #include "services/sites_service.h"
 #include "storage/database_monitor.h"
+#include "storage/maintenance.h"
 #include "storage/migrations.h"
 
 namespace energysites {
@@ -114,7 +115,7 @@ class Health {
 // Gauges that are read when someone asks for them.
 std::function<std::vector<prometheus::MetricFamily>()> CollectMetrics(
     const std::shared_ptr<prometheus::Registry>& registry, const storage::Executor& executor,
-    const Health& health) {
+    const storage::LiveDataFeed& feed, const Health& health) {
   const auto gauge = [&](const char* name, const char* help) {
     return &prometheus::BuildGauge().Name(name).Help(help).Register(*registry).Add({});
   };
@@ -122,10 +123,16 @@ std::function<std::vector<prometheus::MetricFamily>()> CollectMetrics(
       gauge("energy_sites_executor_queued_calls", "Calls that wait for a connection.");
   auto* const running =
       gauge("energy_sites_executor_running_calls", "Calls that use a connection.");
+  auto* const watchers = gauge("energy_sites_watchers", "Streams of WatchLiveData.");
+  auto* const watch_delay =
+      gauge("energy_sites_watch_delay_seconds",
+            "How long an open transaction has kept watchers from newer entries.");
   auto* const available = gauge("energy_sites_database_available", "1 if the database answers.");
-  return [=, &executor, &health] {
+  return [=, &executor, &feed, &health] {
     queued->Set(executor.queued());
     running->Set(executor.running());
+    watchers->Set(feed.watchers());
+    watch_delay->Set(feed.delay_seconds());
     available->Set(health.status().ok() ? 1 : 0);
     return registry->Collect();
   };
@@ -162,8 +169,13 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
   storage::Executor ingest_executor(options.ingest_executor);
   const std::vector<storage::Executor*> executors = {&executor, &export_executor, &ingest_executor};
   for (storage::Executor* each : executors) each->SetDatabaseAvailable(false);
+  storage::LiveDataFeedOptions feed_options = options.live_data_feed;
+  feed_options.on_fault = [](const absl::Status& fault) {
+    Log(spdlog::level::err, "watchers wait", {{"fault", fault.message()}});
+  };
+  storage::LiveDataFeed feed(feed_options);
   Draining draining;
-  ServiceContext context{executor, export_executor, ingest_executor, draining, *registry};
+  ServiceContext context{executor, export_executor, ingest_executor, feed, draining, *registry};
 
   std::vector<std::unique_ptr<grpc::Service>> services;
   std::vector<std::string> names;
@@ -209,7 +221,7 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
   std::unique_ptr<AdminServer> admin;
   if (!options.admin_address.empty()) {
     auto started =
-        AdminServer::Start(options.admin_address, CollectMetrics(registry, executor, health),
+        AdminServer::Start(options.admin_address, CollectMetrics(registry, executor, feed, health),
                            [&health] { return health.status(); });
     if (!started.ok()) return started.status();
     admin = *std::move(started);
@@ -217,7 +229,18 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
   const storage::DatabaseMonitor monitor(
       options.executor.session.dsn, storage::Migrations().back().version,
       [&](const absl::Status& status) { OnDatabaseChange(status, executors, health); });
-  const RequestExpiry expiry(executor, options.request_id_ttl);
+  const auto maintain = [&](const char* work, const std::string& dsn,
+                            std::vector<storage::MaintenanceStep> steps) {
+    return std::make_unique<MaintenanceSchedule>(
+        work, dsn, std::move(steps), options.maintenance_interval,
+        [&health] { return health.status().ok(); }, *registry);
+  };
+  const auto rows =
+      maintain("rows", options.executor.session.dsn, storage::RowMaintenance(options.maintenance));
+  std::unique_ptr<MaintenanceSchedule> tables;
+  if (!options.owner_dsn.empty()) {
+    tables = maintain("tables", options.owner_dsn, storage::TableMaintenance(options.maintenance));
+  }
   Log(spdlog::level::info, "serving", {{"listen_address", options.listen_address}});
 
   int signal = 0;

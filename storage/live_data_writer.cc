@@ -300,10 +300,33 @@ absl::StatusOr<v1::BatchCreateLiveDataEntriesResponse> LiveDataWriter::BatchCrea
     return CheckWrite(session_, write_request,
                       [&](pqxx::work& tx) { return respond(Check(tx, entries)); });
   }
-  return WithMonths(entries, [&] {
+  auto response = WithMonths(entries, [&] {
     return WriteOnce(session_, write_request,
                      [&](pqxx::work& tx) { return respond(LockAndInsert(tx, entries)); });
   });
+  if (!request.return_partial_success() || !IsEntryNoLongerKept(response.status())) return response;
+  Failures failures = invalid;
+  const absl::Status refused = RefuseOldMonths(entries, indexes, failures);
+  if (!refused.ok()) return refused;
+  if (failures.size() == invalid.size()) return response;
+  return BatchCreate(request, failures, write_request);
+}
+
+absl::Status LiveDataWriter::RefuseOldMonths(const Entries& entries,
+                                             const std::vector<int>& indexes, Failures& failures) {
+  allocator_.ForgetMonths();
+  std::map<int64_t, absl::Status> made;
+  for (size_t i = 0; i < entries.size(); ++i) {
+    const int64_t month = MonthOf(entries[i]->dt_stamp());
+    const auto [status, is_new] = made.try_emplace(month);
+    if (is_new) status->second = allocator_.MakeMonths(session_, {month});
+    if (IsEntryNoLongerKept(status->second)) {
+      failures.emplace(indexes[i], status->second);
+    } else if (!status->second.ok()) {
+      return status->second;
+    }
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace energysites::storage

@@ -34,8 +34,8 @@ class LiveDataWriter {
   // is looked for by halves.
   std::vector<absl::StatusOr<v1::LiveDataEntry>> CreateMany(const std::vector<CreateCall>& calls);
 
-  // Returns NOT_FOUND if the site is unknown or being deleted, ALREADY_EXISTS if the request_id
-  // was used for another request.
+  // Returns NOT_FOUND if the site is unknown or being deleted, FAILED_PRECONDITION if the entry is
+  // too old to be kept, ALREADY_EXISTS if the request_id was used for another request.
   absl::StatusOr<v1::LiveDataEntry> Create(const CreateCall& call);
 
   // Why entries of a batch were refused, by index.
@@ -43,8 +43,8 @@ class LiveDataWriter {
 
   // Stores the entries that are not in `invalid` (empty unless return_partial_success), in one
   // transaction. Returns NOT_FOUND, naming every such entry, if a site is unknown or being deleted
-  // and return_partial_success is off; ALREADY_EXISTS if the request_id was used for another
-  // request.
+  // and return_partial_success is off; FAILED_PRECONDITION if an entry is too old to be kept and
+  // return_partial_success is off; ALREADY_EXISTS if the request_id was used for another request.
   absl::StatusOr<v1::BatchCreateLiveDataEntriesResponse> BatchCreate(
       const v1::BatchCreateLiveDataEntriesRequest& request, const Failures& invalid,
       const std::optional<WriteRequest>& write_request);
@@ -66,6 +66,10 @@ class LiveDataWriter {
   Stored LockAndInsert(pqxx::work& tx, const Entries& entries);
   // The same without storing, for validate_only.
   Stored Check(pqxx::work& tx, const Entries& entries);
+
+  // Adds the entries whose months are no longer kept to `failures`, by their indexes there.
+  absl::Status RefuseOldMonths(const Entries& entries, const std::vector<int>& indexes,
+                               Failures& failures);
 
   // Runs `write` with the months of `entries` in place.
   template <class Write>

@@ -91,6 +91,8 @@ BEGIN
   -- Its foreign key makes attaching lock sites, which every writer takes first, and so do we:
   -- waiting for it while holding live_data_future would be a deadlock.
   LOCK TABLE public.sites IN ACCESS EXCLUSIVE MODE;
+  -- All writers wait from here on, and an export that reads the future can go on for long.
+  PERFORM set_config('lock_timeout', '50ms', true);
   LOCK TABLE ONLY public.live_data_future IN ACCESS EXCLUSIVE MODE;
   ALTER TABLE public.live_data_future DETACH PARTITION public.live_data_far_future;
   EXECUTE format('CREATE TABLE public.%I

@@ -75,7 +75,7 @@ def api_rows(contract):
     """The rows of the API table: an rpc, and its bindings."""
     return [
         [f"`{service.name}/{method.name}`",
-         "<br>".join(f"`{b.verb.upper()} {b.path}`" for b in contract.bindings(method))]
+         "<br>".join(f"`{b.verb.upper()} {b.path}`" for b in contract.bindings(method)) or "gRPC only"]
         for service, method in contract.methods()
     ]  # fmt: skip
 
@@ -133,9 +133,9 @@ def test_the_errors_table_is_the_code(text):
     listed = {name for row in rows for name in readme.codes(row[3]) if name.isupper()}
     # This one is the reason of a violation.
     assert listed == given - {"SITE_NOT_FOUND"}
-    http = {"INVALID_ARGUMENT": "400", "NOT_FOUND": "404", "ALREADY_EXISTS": "409", "ABORTED": "409",
-            "RESOURCE_EXHAUSTED": "429", "UNAVAILABLE": "503", "DEADLINE_EXCEEDED": "504",
-            "INTERNAL": "500"}  # fmt: skip
+    http = {"INVALID_ARGUMENT": "400", "FAILED_PRECONDITION": "400", "NOT_FOUND": "404",
+            "ALREADY_EXISTS": "409", "ABORTED": "409", "RESOURCE_EXHAUSTED": "429",
+            "UNAVAILABLE": "503", "DEADLINE_EXCEEDED": "504", "INTERNAL": "500"}  # fmt: skip
     assert {code: status for code, status, *_ in rows} == http
 
 

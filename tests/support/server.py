@@ -12,7 +12,11 @@ BINARY = BUILD / "energy-sites"
 def migrate(database):
     """Brings `database` to the newest schema."""
     result = subprocess.run(
-        [BINARY, "migrate"], env=_urls(database), capture_output=True, text=True, check=False
+        [BINARY, "migrate"],
+        env={"DATABASE_URL": database.app_url, "MIGRATE_DATABASE_URL": database.owner_url},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if result.returncode != 0:
         raise RuntimeError(f"migrate ended with {result.returncode}:\n{result.stdout}{result.stderr}")
@@ -30,7 +34,7 @@ class Server:
         self.admin_url = f"http://127.0.0.1:{self.admin_port}"
         self.log = folder / f"server-{self.port}.log"
         self._flags = flags
-        self._environment = {**_urls(database), **(environment or {})}
+        self._environment = {"DATABASE_URL": database.app_url, **(environment or {})}
         self.start(ready)
 
     def start(self, ready=True):
@@ -60,7 +64,3 @@ class Server:
     def restart(self, ready=True):
         self.stop()
         self.start(ready)
-
-
-def _urls(database):
-    return {"DATABASE_URL": database.app_url, "MIGRATE_DATABASE_URL": database.owner_url}

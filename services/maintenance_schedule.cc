@@ -1,0 +1,107 @@
+#include "services/maintenance_schedule.h"
+
+#include <chrono>
+#include <utility>
+
+#include "services/log.h"
+
+namespace energysites {
+
+MaintenanceSchedule::MaintenanceSchedule(std::string work, const std::string& dsn,
+                                         std::vector<storage::MaintenanceStep> steps,
+                                         absl::Duration interval, std::function<bool()> may_run,
+                                         prometheus::Registry& registry)
+    : work_(std::move(work)),
+      steps_(std::move(steps)),
+      interval_(interval),
+      may_run_(std::move(may_run)),
+      runs_(prometheus::BuildCounter()
+                .Name("energy_sites_maintenance_runs_total")
+                .Help("Steps of maintenance that this process ran, by outcome: done, put_off for "
+                      "other work on the same tables, failed.")
+                .Register(registry)),
+      leader_(prometheus::BuildGauge()
+                  .Name("energy_sites_maintenance_leader")
+                  .Help("1 if this process is the one that does this work.")
+                  .Register(registry)
+                  .Add({{"work", work_}})),
+      session_(storage::MaintenanceSession(dsn)),
+      thread_([this] { Repeat(); }) {}
+
+MaintenanceSchedule::~MaintenanceSchedule() {
+  constexpr std::chrono::milliseconds kCancelPause(50);
+  {
+    std::unique_lock<std::mutex> lock(mutex_);
+    stopping_ = true;
+    changed_.notify_all();
+    // A cancellation that met no query, because the thread was between two, was in vain.
+    while (!changed_.wait_for(lock, kCancelPause, [this] { return ended_; })) {
+      lock.unlock();
+      session_.Cancel();
+      lock.lock();
+    }
+  }
+  thread_.join();
+}
+
+void MaintenanceSchedule::Repeat() {
+  // Soon enough after the start, whatever the interval.
+  constexpr absl::Duration kPauseBeforeStart = absl::Milliseconds(100);
+  std::unique_lock<std::mutex> lock(mutex_);
+  while (!stopping_) {
+    lock.unlock();
+    const bool may_run = may_run_();
+    if (may_run && Leads()) RunSteps();
+    lock.lock();
+    const absl::Duration pause = may_run ? interval_ : kPauseBeforeStart;
+    changed_.wait_for(lock, absl::ToChronoMilliseconds(pause), [this] { return stopping_; });
+  }
+  ended_ = true;
+  changed_.notify_all();
+}
+
+void MaintenanceSchedule::RunSteps() {
+  for (const storage::MaintenanceStep& step : steps_) {
+    const absl::StatusOr<std::string> done = step.run(session_);
+    if (!done.ok()) {
+      Failed(step.name, done.status());
+      if (!leads_) return;
+      continue;
+    }
+    Count(step.name, "done");
+    if (!done->empty()) {
+      Log(spdlog::level::info, "maintenance", {{"step", step.name}, {"done", *done}});
+    }
+  }
+}
+
+bool MaintenanceSchedule::Leads() {
+  if (leads_) return true;
+  const absl::StatusOr<bool> leads = storage::TryLead(session_, work_);
+  if (!leads.ok()) Failed("leader", leads.status());
+  SetLeads(leads.ok() && *leads);
+  return leads_;
+}
+
+void MaintenanceSchedule::SetLeads(bool leads) {
+  if (leads && !leads_) Log(spdlog::level::info, "leads maintenance", {{"work", work_}});
+  leads_ = leads;
+  leader_.Set(leads ? 1 : 0);
+}
+
+void MaintenanceSchedule::Count(const char* step, const char* outcome) {
+  runs_.Add({{"step", step}, {"outcome", outcome}}).Increment();
+}
+
+void MaintenanceSchedule::Failed(const char* step, const absl::Status& status) {
+  // The session dropped its connection, and the lock went with it.
+  if (absl::IsUnavailable(status)) SetLeads(false);
+  if (absl::IsCancelled(status)) return;
+  const bool put_off = storage::IsPutOff(status);
+  Count(step, put_off ? "put_off" : "failed");
+  Log(put_off ? spdlog::level::info : spdlog::level::err,
+      put_off ? "maintenance was put off" : "maintenance failed",
+      {{"step", step}, {"fault", status.message()}});
+}
+
+}  // namespace energysites

@@ -1,0 +1,63 @@
+// Runs maintenance beside the calls, in one of all the processes on a database.
+#ifndef SERVICES_MAINTENANCE_SCHEDULE_H_
+#define SERVICES_MAINTENANCE_SCHEDULE_H_
+
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "prometheus/counter.h"
+#include "prometheus/gauge.h"
+#include "prometheus/registry.h"
+#include "storage/maintenance.h"
+#include "storage/session.h"
+
+namespace energysites {
+
+// Has a thread and a connection of its own. The process whose connection leads runs the steps every
+// `interval`; the others ask as often whether it is gone. A failed step is logged and counted, and
+// is tried again next time; nothing else depends on it.
+class MaintenanceSchedule {
+ public:
+  // `work` names what the steps do, among all processes. Runs only while `may_run` says so, asked
+  // from any thread. The registry outlives it.
+  MaintenanceSchedule(std::string work, const std::string& dsn,
+                      std::vector<storage::MaintenanceStep> steps, absl::Duration interval,
+                      std::function<bool()> may_run, prometheus::Registry& registry);
+  // Stops the step under way.
+  ~MaintenanceSchedule();
+  MaintenanceSchedule(const MaintenanceSchedule&) = delete;
+  MaintenanceSchedule& operator=(const MaintenanceSchedule&) = delete;
+
+ private:
+  void Repeat();
+  void RunSteps();
+  // Whether this process leads, maybe from now on.
+  bool Leads();
+  void SetLeads(bool leads);
+  void Count(const char* step, const char* outcome);
+  void Failed(const char* step, const absl::Status& status);
+
+  const std::string work_;
+  const std::vector<storage::MaintenanceStep> steps_;
+  const absl::Duration interval_;
+  const std::function<bool()> may_run_;
+  prometheus::Family<prometheus::Counter>& runs_;
+  prometheus::Gauge& leader_;
+  storage::Session session_;
+  bool leads_ = false;  // While the session's connection lasts.
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool stopping_ = false;
+  bool ended_ = false;
+  std::thread thread_;
+};
+
+}  // namespace energysites
+
+#endif  // SERVICES_MAINTENANCE_SCHEDULE_H_
