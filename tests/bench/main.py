@@ -159,6 +159,7 @@ def main():
     try:
         # Hundreds of pgbench's connections would otherwise spend seconds on passwords.
         cluster = Postgres(durable=True, max_connections=CONNECTIONS, auth="trust")
+        say(f"cluster: {cluster.dir}")
         description = machine.describe(cluster)
         if arguments.rows:
             outcomes = compare_sizes(bench, cluster, folder, arguments)

@@ -1,5 +1,6 @@
 """A private PostgreSQL of one test session, with one database for each test."""
 
+import contextlib
 import itertools
 import os
 import pwd
@@ -47,6 +48,14 @@ class Postgres:
         self._user = "postgres" if os.geteuid() == 0 else None
         if self._user:
             os.chown(self.dir, pwd.getpwnam(self._user).pw_uid, -1)
+        try:
+            self._initialize(durable, max_connections, auth)
+        except BaseException:
+            # Nobody else knows of it yet.
+            self.remove()
+            raise
+
+    def _initialize(self, durable, max_connections, auth):
         password_file = os.path.join(self.dir, "password")
         self._run("install", "-m", "600", "/dev/null", password_file)
         with open(password_file, "w", encoding="ascii") as file:
@@ -94,7 +103,8 @@ class Postgres:
         self._pg_ctl("stop", f"--mode={mode}")
 
     def remove(self):
-        self.stop("immediate")
+        with contextlib.suppress(RuntimeError):  # It does not run.
+            self.stop("immediate")
         shutil.rmtree(self.dir, ignore_errors=True)
 
     def _create(self, name, options):

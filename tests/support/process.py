@@ -52,11 +52,17 @@ class Process:
         return self._process.poll() is None
 
     def wait_healthy(self, condition, seconds, what):
-        """Waits for `condition()`; fails at once, with the log's end, where the program ends."""
+        """Waits for `condition()`; fails at once, with the log's end, where the program ends.
+
+        Kills it where it does not return: whoever started it may not know of it yet.
+        """
         try:
             wait_until(lambda: not self.runs() or condition(), seconds, what)
-        except TimeoutError as error:
-            raise TimeoutError(f"{error}\n{self.tail()}") from None
+        except BaseException as error:
+            self.kill()
+            if isinstance(error, TimeoutError):
+                raise TimeoutError(f"{error}\n{self.tail()}") from None
+            raise
         if not self.runs():
             raise RuntimeError(f"ended with {self._process.returncode}:\n{self.tail()}")
 
