@@ -1,0 +1,233 @@
+"""Concurrent Creates ride in one insert, and each call keeps its own verdict.
+
+A lock on the table holds the first ride, so that the others gather behind it: rows of one ride
+carry the same transaction id.
+"""
+
+import concurrent.futures
+import contextlib
+import time
+
+import grpc
+import pytest
+from energysites.v1 import configurations_pb2, live_data_pb2, sites_pb2
+from support.calls import (
+    JUNE, configuration, create_site, entry, failure_of, new_uuid, outcome, stamp,
+)  # fmt: skip
+
+JULY = JUNE + 30 * 86400
+
+
+def request(site_id, request_id=None, validate_only=False, **changes):
+    return live_data_pb2.CreateLiveDataEntryRequest(
+        live_data_entry=entry(site_id, **changes), request_id=request_id, validate_only=validate_only
+    )
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "not within 30 s"
+        time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def no_inserts(database):
+    """Inserts into live_data wait until the block ends."""
+    with database.connect() as blocker:
+        with blocker.transaction():
+            blocker.execute("LOCK TABLE live_data IN SHARE MODE")
+            yield
+
+
+def waiting_statements(database):
+    return database.query(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = %s",
+        [database.name],
+    )[0][0]
+
+
+class Ride:
+    """Calls that gather behind one that is held, and go together when the block ends."""
+
+    def __init__(self, stubs, database, site_id):
+        self._create = stubs.live_data.CreateLiveDataEntry
+        self._database = database
+        self._site_id = site_id
+        self._calls = []
+
+    def add(self, message, timeout=30):
+        self._calls.append((message, timeout))
+
+    def outcomes(self, meanwhile=lambda: None):
+        """What each added call got, in order."""
+        # Makes the month, which a ride would leave to calls of their own.
+        self._create(request(self._site_id), timeout=30)
+        with no_inserts(self._database):
+            held = self._create.future(request(self._site_id), timeout=60)
+            wait_until(lambda: waiting_statements(self._database) == 1)
+            futures = [self._create.future(message, timeout=timeout)
+                       for message, timeout in self._calls]  # fmt: skip
+            # They arrive in the order sent on one connection, so the last one's refusal says that
+            # all before it were taken up.
+            marker = outcome(self._create, request(0))
+            assert marker.code == "INVALID_ARGUMENT"
+            meanwhile()
+        held.result(timeout=60)
+        results = []
+        for future in futures:
+            try:
+                results.append(future.result(timeout=60))
+            except grpc.RpcError as error:
+                results.append(failure_of(error))
+        return results
+
+
+@pytest.fixture
+def site(stubs):
+    return create_site(stubs).id
+
+
+def xids(database, ids):
+    rows = database.query("SELECT id, xid::text FROM live_data WHERE id = ANY(%s)", [list(ids)])
+    assert len(rows) == len(ids)
+    return {xid for _, xid in rows}
+
+
+def test_those_that_wait_share_one_transaction_and_keep_ids_apart(stubs, database, site):
+    sites = [site] + [create_site(stubs).id for _ in range(4)]
+    ride = Ride(stubs, database, site)
+    for i in range(50):
+        ride.add(request(sites[i % 5], soc=i))
+    stored = ride.outcomes()
+    assert [answer.soc for answer in stored] == list(range(50))
+    assert [answer.site_id for answer in stored] == [sites[i % 5] for i in range(50)]
+    assert len({answer.id for answer in stored}) == 50
+    assert len(xids(database, [answer.id for answer in stored])) == 1
+    for answer in stored[:5]:
+        assert answer == stubs.live_data.GetLiveDataEntry(
+            live_data_pb2.GetLiveDataEntryRequest(site_id=answer.site_id, id=answer.id), timeout=30
+        )
+
+
+def test_each_call_of_a_ride_gets_its_own_verdict(stubs, database, site):
+    deleting = create_site(stubs).id
+    database.query("UPDATE sites SET delete_time = now() WHERE id = %s RETURNING id", [deleting])
+    # A fault that no rule of ours foresees.
+    with database.connect() as connection:
+        connection.execute("ALTER TABLE live_data ADD CONSTRAINT unlucky CHECK (soc <> 13)")
+    before, used, twin = new_uuid(), new_uuid(), new_uuid()
+    first = stubs.live_data.CreateLiveDataEntry(request(site, before, soc=1), timeout=30)
+    stubs.live_data.CreateLiveDataEntry(request(site, used, soc=2), timeout=30)
+
+    ride = Ride(stubs, database, site)
+    messages = {
+        "good": request(site, soc=20),
+        "unknown site": request(10**15, soc=21),
+        "site being deleted": request(deleting, soc=22),
+        "repeated": request(site, before, soc=1),
+        "request id of another": request(site, used, soc=23),
+        "twin": request(site, twin, soc=24),
+        "other twin": request(site, twin, soc=24),
+        "new month": request(site, soc=25, dt_stamp=stamp(JULY)),
+        "dry run": request(site, soc=26, validate_only=True),
+        "fault": request(site, soc=13),
+        "new request id": request(site, new_uuid(), soc=27),
+        "good too": request(site, soc=28),
+    }
+    for message in messages.values():
+        ride.add(message)
+    got = dict(zip(messages, ride.outcomes(), strict=True))
+
+    assert got["unknown site"].code == "NOT_FOUND"
+    assert got["site being deleted"].code == "NOT_FOUND"
+    assert got["repeated"] == first
+    assert got["request id of another"].code == "ALREADY_EXISTS"
+    assert got["twin"] == got["other twin"]
+    assert got["dry run"].id == 0
+    assert got["fault"].code == "INTERNAL"
+    stored = {"good", "twin", "new month", "new request id", "good too"}
+    for name in stored:
+        assert got[name].soc == messages[name].live_data_entry.soc, name
+    rows = database.query("SELECT soc FROM live_data WHERE soc >= 13 AND soc < 30 ORDER BY soc")
+    assert [soc for (soc,) in rows] == sorted(messages[name].live_data_entry.soc for name in stored)
+
+
+def test_a_locked_site_keeps_only_its_own_calls_waiting(stubs, database, site):
+    locked = create_site(stubs).id
+    stubs.live_data.CreateLiveDataEntry(request(site), timeout=30)
+    with database.connect() as deleter:
+        with deleter.transaction():
+            deleter.execute("SELECT FROM sites WHERE id = %s FOR UPDATE", [locked])
+            waiting = stubs.live_data.CreateLiveDataEntry.future(request(locked, soc=7), timeout=30)
+            wait_until(lambda: waiting_statements(database) == 1)
+            for soc in range(20):
+                answer = stubs.live_data.CreateLiveDataEntry(request(site, soc=soc), timeout=30)
+                assert answer.soc == soc
+            assert not waiting.done()
+        assert waiting.result(timeout=30).soc == 7
+
+
+def test_a_call_that_was_given_up_is_not_stored(stubs, database, site):
+    ride = Ride(stubs, database, site)
+    ride.add(request(site, soc=40), timeout=1)
+    ride.add(request(site, soc=41))
+    given_up = []
+
+    def wait_for_the_deadline():
+        started = stubs.live_data.CreateLiveDataEntry.future(request(site, soc=42), timeout=2)
+        given_up.append(failure_of(started.exception(timeout=30)))
+
+    late, stored = ride.outcomes(wait_for_the_deadline)
+    assert late.code == "DEADLINE_EXCEEDED"
+    assert given_up[0].code == "DEADLINE_EXCEEDED"
+    assert stored.soc == 41
+    rows = database.query("SELECT soc FROM live_data WHERE soc BETWEEN 40 AND 42")
+    assert rows == [(41.0,)]
+
+
+def test_reads_of_one_kind_ride_together_and_keep_their_verdicts(stubs, site):
+    """Whatever rides with whom, each call gets its own answer."""
+    configurations = [
+        stubs.configurations.CreateConfiguration(
+            configurations_pb2.CreateConfigurationRequest(
+                configuration=configuration(site, battery_capacity_kwh=i)
+            ),
+            timeout=30,
+        )
+        for i in range(5)
+    ]
+    entries = [
+        stubs.live_data.CreateLiveDataEntry(request(site, soc=i, dt_stamp=stamp(moment)), timeout=30)
+        for i, moment in enumerate((JUNE, JULY, -62135596800, 253402300799, 0))
+    ]
+
+    def get_site(i):
+        wanted = sites_pb2.GetSiteRequest(id=site if i % 2 else 10**15)
+        return outcome(stubs.sites.GetSite, wanted), None if i % 2 == 0 else site
+
+    def get_configuration(i):
+        stored = configurations[i % 5]
+        wanted = configurations_pb2.GetConfigurationRequest(
+            site_id=site, id=stored.id if i % 2 else 10**15
+        )
+        return outcome(stubs.configurations.GetConfiguration, wanted), stored if i % 2 else None
+
+    def get_entry(i):
+        stored = entries[i % 5]
+        wanted = live_data_pb2.GetLiveDataEntryRequest(
+            site_id=site if i % 2 else 10**15, id=stored.id
+        )
+        return outcome(stubs.live_data.GetLiveDataEntry, wanted), stored if i % 2 else None
+
+    with concurrent.futures.ThreadPoolExecutor(24) as threads:
+        calls = [threads.submit(get, i) for i in range(60)
+                 for get in (get_site, get_configuration, get_entry)]  # fmt: skip
+        for call in calls:
+            got, expected = call.result(timeout=60)
+            if expected is None:
+                assert got.code == "NOT_FOUND"
+            elif isinstance(expected, int):
+                assert got.id == expected
+            else:
+                assert got == expected
