@@ -2,7 +2,13 @@
 
 YEAR_1 = -62135596800
 YEAR_9999 = (253402300799, 999999999)
-NO_CONTROL = r"^[^\x00-\x1F\x7F-\x{9F}]*$"
+PATTERNS = {
+    r"^[^\x00-\x1F\x7F-\x{9F}]*$": "no control characters",
+    "^[A-Za-z0-9._:-]{1,100}$": "1 to 100 letters, digits, `.`, `_`, `:` or `-`",
+    "^(hour|day|week|month|[1-9][0-9]{0,7}s)$":
+        "`hour`, `day`, `week`, `month`, or seconds such as `900s`",
+    "^[A-Za-z0-9_+/-]{1,64}$": "1 to 64 letters, digits, `_`, `+`, `/` or `-`",
+}  # fmt: skip
 
 
 def say(rules):
@@ -22,10 +28,15 @@ def say(rules):
     kind = rules.WhichOneof("type")
     if kind:
         said = {field.name: value for field, value in getattr(rules, kind).ListFields()}
+        items = said.pop("items", None)
         for text, *names in _SAYERS[kind](said):
             words.append(text)
             ids += [f"{kind}.{name}" for name in names]
         assert not said, f"no words for {kind}.{set(said)}"
+        if items:
+            text, item_ids = say(items)
+            words.append(f"each {text}")
+            ids += item_ids
     return ", ".join(words).replace("or,", "or"), ids
 
 
@@ -43,8 +54,7 @@ def _string(said):
     if {"min_len", "max_len"} <= said.keys():
         yield f"{said.pop('min_len')} to {said.pop('max_len')} characters", "min_len", "max_len"
     if "pattern" in said:
-        assert said.pop("pattern") == NO_CONTROL
-        yield "no control characters", "pattern"
+        yield PATTERNS[said.pop("pattern")], "pattern"
     if "in" in said:
         yield " or ".join(f"`{one}`" for one in said.pop("in")), "in"
     if said.pop("uuid", False):
@@ -52,7 +62,11 @@ def _string(said):
 
 
 def _repeated(said):
-    yield f"{said.pop('min_items'):,} to {said.pop('max_items'):,} items", "min_items", "max_items"
+    most = said.pop("max_items")
+    if "min_items" in said:
+        yield f"{said.pop('min_items'):,} to {most:,} items", "min_items", "max_items"
+    else:
+        yield f"at most {most:,} items", "max_items"
 
 
 def _timestamp(said):
