@@ -61,6 +61,10 @@ constexpr char kCopyLiveData[] = R"sql(
   FROM STDIN (FORMAT binary)
 )sql";
 
+constexpr char kBeginPiece[] = "SAVEPOINT piece";
+constexpr char kEndPiece[] = "RELEASE SAVEPOINT piece";
+constexpr char kUndoPiece[] = "ROLLBACK TO SAVEPOINT piece; RELEASE SAVEPOINT piece";
+
 constexpr char kCopyMarks[] = R"sql(
   COPY live_data_dirty_buckets (site_id, bucket) FROM STDIN (FORMAT binary)
 )sql";
@@ -261,15 +265,16 @@ void IngestRepository::CopyCarefully(pqxx::work& tx, std::vector<Row>& rows, Fai
 void IngestRepository::CopyPiece(pqxx::work& tx, RowIterator begin, RowIterator end,
                                  Failures& failures) {
   absl::Status fault;
+  tx.exec0(kBeginPiece);
   try {
-    pqxx::subtransaction savepoint(tx);
     Copy(begin, end);
-    savepoint.commit();
+    tx.exec0(kEndPiece);
     return;
   } catch (const pqxx::sql_error&) {
     fault = StatusFromException();
     if (!IsFaultOfEntry(fault)) throw;
   }
+  tx.exec0(kUndoPiece);
   // Months are kept or dropped as a whole.
   if (end - begin == 1 || IsEntryNoLongerKept(fault)) {
     const absl::Status why = IsEntryNoLongerKept(fault) ? fault : EntryRefused();
