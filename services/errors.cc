@@ -24,11 +24,15 @@ std::string Cut(const std::string& text) {
   return text.substr(0, size);
 }
 
-absl::Status WithErrorInfo(absl::Status status, absl::string_view reason) {
+google::rpc::ErrorInfo ErrorInfoOf(absl::string_view reason) {
   google::rpc::ErrorInfo info;
   info.set_reason(std::string(reason));
   info.set_domain("energysites.v1");
-  storage::AddDetail(status, info);
+  return info;
+}
+
+absl::Status WithErrorInfo(absl::Status status, absl::string_view reason) {
+  storage::AddDetail(status, ErrorInfoOf(reason));
   return status;
 }
 
@@ -74,21 +78,23 @@ absl::Status MalformedRequest(absl::string_view type) {
 }
 
 absl::Status BadPageToken() {
-  google::rpc::BadRequest bad_request;
-  auto* violation = bad_request.add_field_violations();
-  violation->set_field("page_token");
-  violation->set_description(
-      "must be the next_page_token of a call with the same parameters; start again without it");
-  violation->set_reason("page_token.valid");
-  absl::Status status =
-      InvalidArgument(absl::StrCat("page_token: ", violation->description()), "INVALID_REQUEST");
-  storage::AddDetail(status, bad_request);
-  return status;
+  return InvalidRequest({{"page_token", "page_token.valid",
+                          "must be the next_page_token of a call with the same parameters; "
+                          "start again without it"}});
 }
 
-absl::Status ReaderTooSlow() {
-  return WithErrorInfo(absl::ResourceExhaustedError("the client takes the answers too slowly"),
-                       "READER_TOO_SLOW");
+absl::Status BadResumeToken() {
+  return InvalidRequest({{"resume_token", "resume_token.valid",
+                          "must be the resume_token of an answer about the same sites; "
+                          "start again without it"}});
+}
+
+absl::Status ReaderTooSlow(absl::string_view resume_token) {
+  google::rpc::ErrorInfo info = ErrorInfoOf("READER_TOO_SLOW");
+  if (!resume_token.empty()) (*info.mutable_metadata())["resume_token"] = std::string(resume_token);
+  absl::Status status = absl::ResourceExhaustedError("the client takes the answers too slowly");
+  storage::AddDetail(status, info);
+  return status;
 }
 
 absl::Status ShuttingDown() {

@@ -22,8 +22,12 @@ absl::Status MalformedRequest(absl::string_view type);
 // INVALID_ARGUMENT: the page token is not one of ours, or belongs to a list with other parameters.
 absl::Status BadPageToken();
 
-// RESOURCE_EXHAUSTED: the client of a stream takes its answers too slowly.
-absl::Status ReaderTooSlow();
+// INVALID_ARGUMENT: the resume token is not one of ours, or belongs to other sites.
+absl::Status BadResumeToken();
+
+// RESOURCE_EXHAUSTED: the client of a stream takes its answers too slowly. With the token of the
+// last one, where there are tokens.
+absl::Status ReaderTooSlow(absl::string_view resume_token = "");
 
 // UNAVAILABLE: the server shuts down; another one, or a later one, takes the call.
 absl::Status ShuttingDown();

@@ -10,6 +10,7 @@
 #include "services/ingest_stream.h"
 #include "services/page_token.h"
 #include "services/request_hash.h"
+#include "services/watch_stream.h"
 #include "storage/live_data_repository.h"
 #include "storage/live_data_summaries.h"
 #include "storage/live_data_writer.h"
@@ -49,27 +50,33 @@ std::vector<int64_t> KeyOf(const v1::LiveDataEntry& entry) {
 
 LiveDataService::LiveDataService(ServiceContext& context) : RawService(context) {
   const auto allocator = std::make_shared<LiveDataAllocator>();
+  // Wakes watchers, after the commit; for calls that stored nothing, too, which costs nothing.
+  const auto written = [&feed = context.live_data_feed](auto result) {
+    feed.EntriesWritten();
+    return result;
+  };
   ServeTogether<v1::CreateLiveDataEntryRequest, v1::LiveDataEntry>(
       "CreateLiveDataEntry", kManyCreates,
       [](const v1::CreateLiveDataEntryRequest& request) {
         return request.live_data_entry().site_id();
       },
-      [allocator](Session& session,
-                  const std::vector<const v1::CreateLiveDataEntryRequest*>& requests) {
+      [allocator, written](Session& session,
+                           const std::vector<const v1::CreateLiveDataEntryRequest*>& requests) {
         std::vector<LiveDataWriter::CreateCall> calls;
         for (const auto* request : requests) calls.push_back(CreateCallOf(*request));
-        return LiveDataWriter(session, *allocator).CreateMany(calls);
+        return written(LiveDataWriter(session, *allocator).CreateMany(calls));
       },
-      [allocator](Session& session, const v1::CreateLiveDataEntryRequest& request) {
-        return LiveDataWriter(session, *allocator).Create(CreateCallOf(request));
+      [allocator, written](Session& session, const v1::CreateLiveDataEntryRequest& request) {
+        return written(LiveDataWriter(session, *allocator).Create(CreateCallOf(request)));
       });
   ServeTolerantly<v1::BatchCreateLiveDataEntriesRequest, v1::BatchCreateLiveDataEntriesResponse>(
       "BatchCreateLiveDataEntries", IsBadEntryOfPartialBatch,
-      [allocator](Session& session, const v1::BatchCreateLiveDataEntriesRequest& request,
-                  const std::vector<Violation>& tolerated) {
-        return LiveDataWriter(session, *allocator)
-            .BatchCreate(request, EntryFailures(tolerated),
-                         WriteRequestOf(request, storage::kNoSite));
+      [allocator, written](Session& session,
+                           const v1::BatchCreateLiveDataEntriesRequest& request,
+                           const std::vector<Violation>& tolerated) {
+        return written(LiveDataWriter(session, *allocator)
+                           .BatchCreate(request, EntryFailures(tolerated),
+                                        WriteRequestOf(request, storage::kNoSite)));
       });
   ServeTogether<v1::GetLiveDataEntryRequest, v1::LiveDataEntry>(
       "GetLiveDataEntry", kManyReads,
@@ -97,6 +104,7 @@ LiveDataService::LiveDataService(ServiceContext& context) : RawService(context) 
       "DeleteLiveDataEntry", [](Session& session, const v1::DeleteLiveDataEntryRequest& request) {
         return LiveDataRepository(session).Delete(request);
       });
+  ServeAnswers<WatchMethod, v1::WatchLiveDataRequest>("WatchLiveData");
   ServeBidi<IngestMethod, v1::IngestLiveDataRequest>("IngestLiveData", allocator);
   Serve<v1::GetLatestLiveDataRequest, v1::GetLatestLiveDataResponse>(
       "GetLatestLiveData", [](Session& session, const v1::GetLatestLiveDataRequest& request) {

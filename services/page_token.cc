@@ -36,6 +36,12 @@ uint32_t Checksum(absl::string_view bytes) {
 
 }  // namespace
 
+uint32_t Fingerprint(const google::protobuf::Message& message) {
+  // With the type, because requests of two methods may have the same bytes.
+  return Checksum(
+      absl::StrCat(message.GetDescriptor()->full_name(), "\n", CanonicalBytes(message)));
+}
+
 uint32_t ListFingerprint(const google::protobuf::Message& request) {
   const std::unique_ptr<google::protobuf::Message> list(request.New());
   list->CopyFrom(request);
@@ -43,8 +49,7 @@ uint32_t ListFingerprint(const google::protobuf::Message& request) {
   for (const char* field : {"page_size", "page_token"}) {
     list->GetReflection()->ClearField(list.get(), descriptor->FindFieldByName(field));
   }
-  // With the type, because requests of two methods may have the same bytes.
-  return Checksum(absl::StrCat(descriptor->full_name(), "\n", CanonicalBytes(*list)));
+  return Fingerprint(*list);
 }
 
 std::string EncodePageToken(uint32_t fingerprint, const std::vector<int64_t>& last_key) {

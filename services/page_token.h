@@ -16,6 +16,9 @@ namespace energysites {
 constexpr int kDefaultPageSize = 50;
 constexpr int kMaxPageSize = 1000;
 
+// A hash over the type and content of `message`, the same in every process.
+uint32_t Fingerprint(const google::protobuf::Message& message);
+
 // What tells two lists apart: a hash over the type of a List request and all its fields but
 // page_size and page_token. The same in every process.
 uint32_t ListFingerprint(const google::protobuf::Message& request);

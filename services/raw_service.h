@@ -67,14 +67,21 @@ class RawService : public Contract::Service {
   // Serves `name` by `handler`, which streams answers from the database.
   template <class Request>
   void ServeStream(const std::string& name, typename ServerStreamMethod<Request>::Handler handler) {
+    ServeAnswers<ServerStreamMethod<Request>, Request>(name, std::move(handler));
+  }
+
+  // Serves `name` by the streams of answers that a Method (such as WatchMethod) starts; `rest` are
+  // the last arguments of its constructor.
+  template <class Method, class Request, class... Rest>
+  void ServeAnswers(const std::string& name, Rest... rest) {
     using grpc::ByteBuffer;
     absl::StatusOr<Validator> validator = Validator::Compile(*Request::descriptor());
     if (!validator.ok()) {
       status_.Update(validator.status());
       return;
     }
-    auto method = std::make_shared<ServerStreamMethod<Request>>(
-        context_, Contract::service_full_name(), name, *std::move(validator), std::move(handler));
+    auto method = std::make_shared<Method>(context_, Contract::service_full_name(), name,
+                                           *std::move(validator), std::move(rest)...);
     this->MarkMethodRawCallback(
         IndexOf(name),
         new grpc::internal::CallbackServerStreamingHandler<ByteBuffer, ByteBuffer>(

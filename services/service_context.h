@@ -5,6 +5,7 @@
 #include "prometheus/registry.h"
 #include "services/draining.h"
 #include "storage/executor.h"
+#include "storage/live_data_feed.h"
 
 namespace energysites {
 
@@ -14,6 +15,7 @@ struct ServiceContext {
   // For streams, which may use a connection for hours: without a limit on the time of a statement.
   storage::Executor& export_executor;  // Takes no more jobs than it has connections.
   storage::Executor& ingest_executor;
+  storage::LiveDataFeed& live_data_feed;
   Draining& draining;
   prometheus::Registry& metrics;
 };

@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "storage/configuration_repository.h"
 #include "storage/ingest_repository.h"
+#include "storage/live_data_feed.h"
 #include "storage/live_data_months.h"
 #include "storage/live_data_repository.h"
 #include "storage/live_data_rollups.h"
@@ -34,6 +35,7 @@ std::string Settings(const SessionOptions& options) {
 std::vector<Statements> AllStatements() {
   return {SiteRepository::AllStatements(),
           ConfigurationRepository::AllStatements(),
+          LiveDataFeed::AllStatements(),
           LiveDataRepository::AllStatements(),
           LiveDataWriter::AllStatements(),
           LiveDataRollupStatements(),

@@ -61,17 +61,6 @@ std::optional<absl::Duration> AskedPause(const grpc::Status& status) {
   return std::nullopt;
 }
 
-bool MayPass(const grpc::Status& status) {
-  switch (status.error_code()) {
-    case grpc::StatusCode::UNAVAILABLE:
-    case grpc::StatusCode::RESOURCE_EXHAUSTED:
-    case grpc::StatusCode::DEADLINE_EXCEEDED:
-      return true;
-    default:
-      return false;
-  }
-}
-
 }  // namespace
 
 absl::StatusOr<Connection> Connection::Open(const ConnectionOptions& options) {
@@ -124,6 +113,17 @@ grpc::Status CreateOnce(const std::string& content,
     if (status.error_code() != grpc::StatusCode::NOT_FOUND) return status;
   }
   return grpc::Status(grpc::StatusCode::ABORTED, "what is created is deleted again at once");
+}
+
+bool MayPass(const grpc::Status& status) {
+  switch (status.error_code()) {
+    case grpc::StatusCode::UNAVAILABLE:
+    case grpc::StatusCode::RESOURCE_EXHAUSTED:
+    case grpc::StatusCode::DEADLINE_EXCEEDED:
+      return true;
+    default:
+      return false;
+  }
 }
 
 google::rpc::Status ToRpcStatus(const grpc::Status& status) {

@@ -59,6 +59,9 @@ grpc::Status CreateOnce(const std::string& content,
                         const std::function<grpc::Status(const std::string& request_id)>& create,
                         const std::function<grpc::Status()>& exists);
 
+// Whether a call that failed so may succeed later.
+bool MayPass(const grpc::Status& status);
+
 // The status with its details, as failed_requests has it.
 google::rpc::Status ToRpcStatus(const grpc::Status& status);
 

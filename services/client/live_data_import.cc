@@ -7,6 +7,7 @@
 #include <future>
 #include <iterator>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +15,8 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "services/client/ingest.h"
+#include "services/client/request_id.h"
 #include "services/client/rows.h"
 
 namespace energysites {
@@ -24,8 +27,8 @@ using google::protobuf::util::TimeUtil;
 constexpr absl::string_view kResource = "live_data_entry";
 constexpr int kBatchRows = 5000;
 constexpr int kMaxEntries = 10000;  // what a call may carry
-// Enough that the service never waits for the file, and few enough to leave it to others.
-constexpr size_t kBatchesInFlight = 4;
+// At once; few enough to leave the service to others.
+constexpr size_t kBatchesCompared = 4;
 
 // Seconds, first and last, in which a site has entries in a batch.
 struct Range {
@@ -35,18 +38,20 @@ struct Range {
 
 struct Batch {
   int64_t rows = 0;
+  int64_t unreadable = 0;  // of these; what is wrong with them is in `faults`
   std::vector<Fault> faults;
-  v1::BatchCreateLiveDataEntriesRequest request;
+  v1::IngestBatch request;
+  int entries = 0;                 // sent of `request`
   std::vector<int64_t> lines;      // of request.entries
   std::map<int64_t, Range> older;  // the sites that may have entries of an earlier run
   double fraction_read = 0;        // of the file, at this batch's end
 };
 
-struct Outcome {
-  Counts counts;
-  std::vector<Fault> faults;
+// A batch whose new entries are known: what is left of it is to be stored.
+struct Compared {
+  Batch batch;
+  int64_t present = 0;
   absl::Status status;
-  double fraction_read = 0;
 };
 
 // What makes two entries equal: all that a file says, the stamp as fine as it is stored. Not the
@@ -86,8 +91,7 @@ grpc::Status CountStored(const Connection& connection, int64_t site_id, Range ra
   return grpc::Status::OK;
 }
 
-// Takes the entries that are stored out of `batch`, and returns how many. A batch of which
-// nothing is stored stays as it is, and so does its request id.
+// Takes the entries that are stored out of `batch`, and returns how many.
 absl::StatusOr<int64_t> RemoveStored(const Connection& connection, Batch& batch) {
   if (batch.older.empty()) return 0;
   absl::flat_hash_map<std::string, int> stored;
@@ -116,70 +120,13 @@ absl::StatusOr<int64_t> RemoveStored(const Connection& connection, Batch& batch)
   return removed;
 }
 
-// Stores what is left of `batch`.
-grpc::Status Create(const Connection& connection, Batch& batch,
-                    v1::BatchCreateLiveDataEntriesResponse& response) {
-  v1::BatchCreateLiveDataEntriesRequest& request = batch.request;
-  request.set_return_partial_success(true);
-  // The line tells two batches of equal rows in one file apart.
-  const std::string content = absl::StrCat(batch.lines.front(), ":", request.SerializeAsString());
-  const auto create = [&](const std::string& request_id) {
-    request.set_request_id(request_id);
-    return connection.Call([&](grpc::ClientContext& context) {
-      return connection.live_data().BatchCreateLiveDataEntries(&context, request, &response);
-    });
-  };
-  const auto exists = [&] {
-    // A site that is new cannot have lost what an earlier run stored.
-    if (batch.older.empty() || response.live_data_entries().empty()) return grpc::Status::OK;
-    v1::GetLiveDataEntryRequest get;
-    get.set_site_id(response.live_data_entries(0).site_id());
-    get.set_id(response.live_data_entries(0).id());
-    return connection.Call([&](grpc::ClientContext& context) {
-      v1::LiveDataEntry entry;
-      return connection.live_data().GetLiveDataEntry(&context, get, &entry);
-    });
-  };
-  return CreateOnce(content, create, exists);
-}
-
-Outcome Store(const Connection& connection, Batch batch) {
-  Outcome outcome;
-  outcome.fraction_read = batch.fraction_read;
-  outcome.faults = std::move(batch.faults);
-  outcome.counts.rows = batch.rows;
-  outcome.counts.bad = batch.rows - batch.request.entries_size();
+Compared Compare(const Connection& connection, Batch batch) {
+  Compared compared;
   const absl::StatusOr<int64_t> present = RemoveStored(connection, batch);
-  if (!present.ok()) {
-    outcome.status = present.status();
-    return outcome;
-  }
-  outcome.counts.present = *present;
-  if (batch.lines.empty()) return outcome;
-
-  v1::BatchCreateLiveDataEntriesResponse response;
-  const grpc::Status status = Create(connection, batch, response);
-  if (!status.ok()) {
-    outcome.status = ToAbslStatus(
-        status, absl::StrCat("lines ", batch.lines.front(), " to ", batch.lines.back()));
-    return outcome;
-  }
-  outcome.counts.created = response.live_data_entries_size();
-  outcome.counts.bad += response.failed_requests_size();
-  if (outcome.counts.created + response.failed_requests_size() != batch.request.entries_size()) {
-    outcome.status = absl::InternalError(
-        absl::StrCat("lines ", batch.lines.front(), " to ", batch.lines.back(), ": of ",
-                     batch.request.entries_size(), " entries the service answered for ",
-                     outcome.counts.created + response.failed_requests_size()));
-    return outcome;
-  }
-  for (const auto& [index, failure] : response.failed_requests()) {
-    std::vector<Fault> faults = FaultsOf(failure, batch.lines.at(index), kResource);
-    std::move(faults.begin(), faults.end(), std::back_inserter(outcome.faults));
-  }
-  std::stable_sort(outcome.faults.begin(), outcome.faults.end(),
-                   [](const Fault& a, const Fault& b) { return a.line < b.line; });
-  return outcome;
+  compared.status = present.status();
+  if (present.ok()) compared.present = *present;
+  compared.batch = std::move(batch);
+  return compared;
 }
 
 // Adds `row` to `batch`, as an entry or as faults.
@@ -195,6 +142,7 @@ void AddRow(const CsvRow& row, const SiteIndex& sites, Batch& batch) {
     }
   }
   if (!faults.empty()) {
+    ++batch.unreadable;
     std::move(faults.begin(), faults.end(), std::back_inserter(batch.faults));
     return;
   }
@@ -218,48 +166,136 @@ bool EndsBefore(const Batch& batch, const CsvRow& last, const CsvRow& next) {
   return last.fields[kStamp] != next.fields[kStamp];
 }
 
+// The same for each run with a file, so that a run takes the session of an earlier one over, which
+// then stores no more.
+std::string SessionOf(const Batch& first) {
+  return absl::StrCat("import-", RequestId(first.request.SerializeAsString(), 0));
+}
+
+// One file on its way: read, compared with what is stored, several batches at a time, and sent.
+class LiveDataImport {
+ public:
+  LiveDataImport(const Connection& connection, const SiteIndex& sites, CsvFile& file,
+                 Progress& progress, Counts& counts)
+      : connection_(connection),
+        sites_(sites),
+        file_(file),
+        progress_(progress),
+        counts_(counts) {}
+
+  absl::Status Run() {
+    next_batch_ = Read();
+    if (next_batch_.rows == 0) return failed_;
+    const absl::Status sent =
+        Ingest(connection_, SessionOf(next_batch_),
+               {[this] { return Next(); },
+                [this](const v1::RefusedEntries& refused) { Settle(refused); }});
+    failed_.Update(sent);
+    return failed_;
+  }
+
+ private:
+  // The next rows of the file; none at its end.
+  Batch Read();
+  // What is left of the next batch of which anything is left.
+  std::optional<v1::IngestBatch> Next();
+  // The oldest batch that was sent is stored, but for `refused`.
+  void Settle(const v1::RefusedEntries& refused);
+  // Counts a batch that is done, and prints the faults of its rows.
+  void Tell(const Batch& batch, const v1::RefusedEntries& refused);
+
+  const Connection& connection_;
+  const SiteIndex& sites_;
+  CsvFile& file_;
+  Progress& progress_;
+  Counts& counts_;
+  absl::Status failed_;
+  std::optional<CsvRow> last_row_, next_row_;  // The next one is read, but in no batch yet.
+  Batch next_batch_;
+  std::deque<std::future<Compared>> compared_;
+  std::deque<Batch> sent_;  // Without their entries.
+};
+
+Batch LiveDataImport::Read() {
+  Batch batch;
+  while (failed_.ok()) {
+    if (!next_row_.has_value()) {
+      absl::StatusOr<std::optional<CsvRow>> row = file_.Next();
+      // A broken file keeps nobody from what was read before.
+      failed_.Update(row.status());
+      if (!row.ok() || !row->has_value()) break;
+      next_row_ = **std::move(row);
+    }
+    if (batch.rows > 0 && EndsBefore(batch, *last_row_, *next_row_)) break;
+    AddRow(*next_row_, sites_, batch);
+    last_row_ = std::exchange(next_row_, std::nullopt);
+  }
+  batch.fraction_read = file_.fraction_read();
+  return batch;
+}
+
+std::optional<v1::IngestBatch> LiveDataImport::Next() {
+  while (true) {
+    while (next_batch_.rows > 0 && compared_.size() < kBatchesCompared) {
+      compared_.push_back(std::async(std::launch::async, Compare, std::cref(connection_),
+                                     std::exchange(next_batch_, Batch())));
+      next_batch_ = Read();
+    }
+    if (compared_.empty()) return std::nullopt;
+    Compared compared = compared_.front().get();
+    compared_.pop_front();
+    if (!compared.status.ok()) {
+      failed_ = compared.status;
+      return std::nullopt;
+    }
+    counts_.present += compared.present;
+    v1::IngestBatch request;
+    request.Swap(&compared.batch.request);
+    compared.batch.entries = request.entries_size();
+    sent_.push_back(std::move(compared.batch));
+    if (request.entries_size() > 0) return request;
+    // Nothing to send, but its faults come in the order of the file.
+    if (sent_.size() == 1) Settle({});
+  }
+}
+
+void LiveDataImport::Settle(const v1::RefusedEntries& refused) {
+  Tell(sent_.front(), refused);
+  sent_.pop_front();
+  while (!sent_.empty() && sent_.front().entries == 0) {
+    Tell(sent_.front(), {});
+    sent_.pop_front();
+  }
+}
+
+void LiveDataImport::Tell(const Batch& batch, const v1::RefusedEntries& refused) {
+  std::vector<Fault> faults = batch.faults;
+  for (const auto& [index, failure] : refused.failed_entries()) {
+    const std::vector<Fault> found = FaultsOf(failure, batch.lines.at(index), kResource);
+    faults.insert(faults.end(), found.begin(), found.end());
+  }
+  std::stable_sort(faults.begin(), faults.end(),
+                   [](const Fault& a, const Fault& b) { return a.line < b.line; });
+  for (const Fault& fault : faults) {
+    progress_.Print(absl::StrCat(file_.path(), ":", fault.line, ": ", fault.text));
+  }
+  const int listed = refused.failed_entries_size();
+  if (listed < refused.failed_count()) {
+    progress_.Print(absl::StrCat(file_.path(), ":", batch.lines.front(), " to ",
+                                 batch.lines.back(), ": ", refused.failed_count() - listed,
+                                 " more rows are bad"));
+  }
+  counts_.rows += batch.rows;
+  counts_.created += batch.entries - refused.failed_count();
+  counts_.bad += batch.unreadable + refused.failed_count();
+  progress_.Update(counts_.rows, batch.fraction_read, absl::Now());
+}
+
 }  // namespace
 
 absl::Status ImportLiveData(const Connection& connection, const SiteIndex& sites, CsvFile& file,
                             Progress& progress, Counts& counts) {
-  std::deque<std::future<Outcome>> in_flight;
-  absl::Status failed;
-  const auto settle_oldest = [&] {
-    const Outcome outcome = in_flight.front().get();
-    in_flight.pop_front();
-    counts.rows += outcome.counts.rows;
-    counts.created += outcome.counts.created;
-    counts.present += outcome.counts.present;
-    counts.bad += outcome.counts.bad;
-    for (const Fault& fault : outcome.faults) {
-      progress.Print(absl::StrCat(file.path(), ":", fault.line, ": ", fault.text));
-    }
-    failed.Update(outcome.status);
-    progress.Update(counts.rows, outcome.fraction_read, absl::Now());
-  };
-  const auto send = [&](Batch batch) {
-    if (in_flight.size() == kBatchesInFlight) settle_oldest();
-    batch.fraction_read = file.fraction_read();
-    in_flight.push_back(
-        std::async(std::launch::async, [&connection, batch = std::move(batch)]() mutable {
-          return Store(connection, std::move(batch));
-        }));
-  };
-
-  Batch batch;
-  CsvRow last;
-  while (failed.ok()) {
-    absl::StatusOr<std::optional<CsvRow>> row = file.Next();
-    failed.Update(row.status());
-    if (!row.ok() || !row->has_value()) break;
-    if (EndsBefore(batch, last, **row)) send(std::exchange(batch, Batch()));
-    AddRow(**row, sites, batch);
-    last = **std::move(row);
-  }
-  // A broken file or service keeps nobody from what was read before.
-  if (batch.rows > 0) send(std::move(batch));
-  while (!in_flight.empty()) settle_oldest();
-  return failed;
+  return LiveDataImport(connection, sites, file, progress, counts).Run();
 }
 
 }  // namespace energysites

@@ -1,0 +1,139 @@
+#include "services/watch_stream.h"
+
+#include <memory>
+#include <optional>
+#include <set>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "energysites/v1/live_data.pb.h"
+#include "grpcpp/impl/codegen/proto_utils.h"
+#include "services/errors.h"
+#include "services/page_token.h"
+
+namespace energysites {
+
+using storage::WatchAnswer;
+using storage::WatchEnd;
+using storage::WatchPosition;
+using storage::WatchQueue;
+using v1::WatchLiveDataRequest;
+using v1::WatchLiveDataResponse;
+
+// The queue calls it one call at a time, and so sees to it that writes and the end do not meet.
+class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
+                                  public storage::WatchListener {
+ public:
+  Stream(WatchMethod& method, grpc::CallbackServerContext* context, grpc::ByteBuffer request)
+      : method_(method), context_(context), observer_(method.observer_, *context) {
+    const absl::Status accepted = Accept(std::move(request));
+    if (!accepted.ok()) Finish(accepted);
+  }
+
+  void Send(WatchAnswer answer) override {
+    WatchLiveDataResponse rest;
+    rest.set_resume_token(TokenOf(answer.position));
+    rest.AppendToString(&answer.entries);
+    const grpc::Slice slice(answer.entries);
+    answer_ = grpc::ByteBuffer(&slice, 1);
+    StartWrite(&answer_);
+  }
+
+  // The status goes out behind an answer that is still on its way, so a client that gets the status
+  // has all that was sent.
+  void End(WatchEnd why, const WatchPosition& last_answer) override {
+    switch (why) {
+      case WatchEnd::kCancelled:
+        return Finish(absl::CancelledError("the caller gave up"));
+      case WatchEnd::kDraining:
+        return Finish(ShuttingDown());
+      case WatchEnd::kTooSlow:
+        return Finish(ReaderTooSlow(TokenOf(last_answer)));
+      case WatchEnd::kUnknownPosition:
+        return Finish(BadResumeToken());
+    }
+  }
+
+  void Cut() override { context_->TryCancel(); }
+
+  void OnWriteDone(bool ok) override {
+    if (!ok) return queue_->End(WatchEnd::kCancelled);
+    queue_->Sent(WatchQueue::Clock::now());
+    if (queue_->IsBehind()) method_.feed_.Wake();
+  }
+
+  void OnCancel() override {
+    if (queue_ != nullptr) queue_->End(WatchEnd::kCancelled);
+  }
+
+  void OnDone() override {
+    draining_.reset();
+    if (queue_ != nullptr) method_.feed_.Remove(queue_);
+    delete this;
+  }
+
+ private:
+  absl::Status Accept(grpc::ByteBuffer bytes) {
+    WatchLiveDataRequest request;
+    if (!grpc::SerializationTraits<WatchLiveDataRequest>::Deserialize(&bytes, &request).ok()) {
+      return MalformedRequest(WatchLiveDataRequest::descriptor()->full_name());
+    }
+    const auto violations = method_.validator_.Validate(request);
+    if (!violations.empty()) return InvalidRequest(violations);
+
+    // The order of the sites does not matter, nor does it that one is named twice.
+    const std::set<int64_t> sites(request.site_ids().begin(), request.site_ids().end());
+    WatchLiveDataRequest watched;
+    for (const int64_t site : sites) watched.add_site_ids(site);
+    fingerprint_ = Fingerprint(watched);
+
+    std::optional<WatchPosition> resume;
+    if (!request.resume_token().empty()) {
+      const auto key = DecodePageToken(request.resume_token(), fingerprint_, 2);
+      if (!key.ok()) return BadResumeToken();
+      resume = {static_cast<uint64_t>((*key)[0]), (*key)[1]};
+    }
+    // From here on the feed's thread may call.
+    auto queue = method_.feed_.Add(this, {sites.begin(), sites.end()}, resume);
+    if (!queue.ok()) return queue.status();
+    queue_ = *std::move(queue);
+    draining_ =
+        method_.draining_.Subscribe([queue = queue_] { queue->End(WatchEnd::kDraining); });
+    return absl::OkStatus();
+  }
+
+  std::string TokenOf(const WatchPosition& position) const {
+    return EncodePageToken(fingerprint_, {static_cast<int64_t>(position.xid), position.id});
+  }
+
+  void Finish(const absl::Status& status) {
+    observer_.Done(status);
+    if (absl::IsResourceExhausted(status)) {
+      context_->AddTrailingMetadata("grpc-retry-pushback-ms", "1000");
+    }
+    ServerWriteReactor::Finish(ToGrpc(status));
+  }
+
+  WatchMethod& method_;
+  grpc::CallbackServerContext* const context_;
+  CallObserver observer_;
+  uint32_t fingerprint_ = 0;
+  grpc::ByteBuffer answer_;
+  std::shared_ptr<WatchQueue> queue_;
+  std::unique_ptr<Draining::Subscription> draining_;
+};
+
+WatchMethod::WatchMethod(ServiceContext& context, const std::string& service,
+                         const std::string& name, Validator validator)
+    : feed_(context.live_data_feed),
+      draining_(context.draining),
+      validator_(std::move(validator)),
+      observer_(context.metrics, "server_stream", service, name) {}
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchMethod::Start(grpc::CallbackServerContext* context,
+                                                               const grpc::ByteBuffer* request) {
+  return new Stream(*this, context, *request);
+}
+
+}  // namespace energysites
