@@ -60,11 +60,12 @@ def codes(cell):
 def normal(output):
     """`output` without what differs from run to run, and JSON without its layout.
 
-    Times of storing, speeds, ids of live data and page tokens are blanked, and so is the order of
+    Times of storing, speeds, ids of live data and tokens are blanked, and so is the order of
     an error's details, which means nothing.
     """
     output = re.sub(r'("(?:create|update)_time": ?")[^"]+', r"\1...", output.strip())
-    output = re.sub(r'("id": ?)"\d{15,19}"|("next_page_token": ?)"[^"]+"', r'\1\2"..."', output)
+    output = re.sub(r'("id": ?)"\d{15,19}"', r'\1"..."', output)
+    output = re.sub(r'("(?:next_page|resume)_token": ?)"[^"]+"', r'\1"..."', output)
     output = re.sub(r"\([\d.]+ s, [\d,]+ rows/s\)", "(...)", output)
     if output.startswith("ERROR:"):
         head, *details = re.split(r"^\s+\d+\)\t", output, flags=re.MULTILINE)
