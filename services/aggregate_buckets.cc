@@ -20,7 +20,7 @@ namespace energysites {
 namespace {
 
 constexpr size_t kMostBuckets = 100000;
-constexpr int64_t kMostSeconds = 366 * 24 * 60 * 60;
+constexpr int64_t kMostSeconds = int64_t{366} * 24 * 60 * 60;
 constexpr int64_t kMicrosecondsPerSecond = 1000000;
 
 // The first moment that the database can tell at or after `stamp`.

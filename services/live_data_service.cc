@@ -7,6 +7,7 @@
 
 #include "services/aggregate_buckets.h"
 #include "services/entry_failures.h"
+#include "services/export_stream.h"
 #include "services/ingest_stream.h"
 #include "services/page_token.h"
 #include "services/request_hash.h"
@@ -71,8 +72,7 @@ LiveDataService::LiveDataService(ServiceContext& context) : RawService(context) 
       });
   ServeTolerantly<v1::BatchCreateLiveDataEntriesRequest, v1::BatchCreateLiveDataEntriesResponse>(
       "BatchCreateLiveDataEntries", IsBadEntryOfPartialBatch,
-      [allocator, written](Session& session,
-                           const v1::BatchCreateLiveDataEntriesRequest& request,
+      [allocator, written](Session& session, const v1::BatchCreateLiveDataEntriesRequest& request,
                            const std::vector<Violation>& tolerated) {
         return written(LiveDataWriter(session, *allocator)
                            .BatchCreate(request, EntryFailures(tolerated),
@@ -104,6 +104,8 @@ LiveDataService::LiveDataService(ServiceContext& context) : RawService(context) 
       "DeleteLiveDataEntry", [](Session& session, const v1::DeleteLiveDataEntryRequest& request) {
         return LiveDataRepository(session).Delete(request);
       });
+  ServeStream<v1::ExportLiveDataRequest>("ExportLiveData", ExportEntries);
+  ServeStream<v1::DownloadLiveDataRequest>("DownloadLiveData", DownloadEntries);
   ServeAnswers<WatchMethod, v1::WatchLiveDataRequest>("WatchLiveData");
   ServeBidi<IngestMethod, v1::IngestLiveDataRequest>("IngestLiveData", allocator);
   Serve<v1::GetLatestLiveDataRequest, v1::GetLatestLiveDataResponse>(

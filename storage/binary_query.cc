@@ -38,6 +38,13 @@ Moment Moment::From(const google::protobuf::Timestamp& stamp) {
   return FromUnixMicroseconds(stamp.seconds() * 1000000 + stamp.nanos() / 1000);
 }
 
+Moment Moment::AtOrAfter(const google::protobuf::Timestamp& stamp) {
+  constexpr int kNanosPerMicrosecond = 1000;
+  Moment moment = From(stamp);
+  if (stamp.nanos() % kNanosPerMicrosecond != 0) ++moment.microseconds;
+  return moment;
+}
+
 Moment Moment::FromUnixMicroseconds(int64_t microseconds) {
   return {microseconds - kPostgresEpoch};
 }

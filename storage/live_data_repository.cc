@@ -77,14 +77,6 @@ constexpr Statement kListOfSiteNewestFirst = {"list_live_data_of_site_newest_fir
   ORDER BY dt_stamp DESC, id DESC LIMIT $4
 )sql"};
 
-// The first stored moment at or after `stamp`: stored ones have whole microseconds, so a bound
-// between two of them moves up, where a cut would move it to before an entry or behind it.
-Moment BoundOf(const google::protobuf::Timestamp& stamp) {
-  Moment moment = Moment::From(stamp);
-  if (stamp.nanos() % 1000 != 0) ++moment.microseconds;
-  return moment;
-}
-
 }  // namespace
 
 Statements LiveDataRepository::AllStatements() {
@@ -124,8 +116,9 @@ std::vector<absl::StatusOr<LiveDataEntry>> LiveDataRepository::GetMany(
 absl::StatusOr<std::vector<LiveDataEntry>> LiveDataRepository::List(
     const v1::ListLiveDataEntriesRequest& request, const Page& page) {
   const Moment start =
-      request.has_start_time() ? BoundOf(request.start_time()) : Moment::BeforeAll();
-  const Moment end = request.has_end_time() ? BoundOf(request.end_time()) : Moment::AfterAll();
+      request.has_start_time() ? Moment::AtOrAfter(request.start_time()) : Moment::BeforeAll();
+  const Moment end =
+      request.has_end_time() ? Moment::AtOrAfter(request.end_time()) : Moment::AfterAll();
   const bool oldest_first = request.order_by() == "dt_stamp";
   // The end of the range stands for a last row with id 0: all ids are greater.
   Moment last_stamp = oldest_first ? start : end;

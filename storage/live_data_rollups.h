@@ -13,7 +13,7 @@
 
 namespace energysites::storage {
 
-constexpr int64_t kRollupMicroseconds = 15 * 60 * 1000000LL;
+constexpr int64_t kRollupMicroseconds = int64_t{15} * 60 * 1000000;
 
 Statements LiveDataRollupStatements();
 

@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "storage/configuration_repository.h"
 #include "storage/ingest_repository.h"
+#include "storage/live_data_export.h"
 #include "storage/live_data_feed.h"
 #include "storage/live_data_months.h"
 #include "storage/live_data_repository.h"
@@ -39,6 +40,7 @@ std::vector<Statements> AllStatements() {
           LiveDataRepository::AllStatements(),
           LiveDataWriter::AllStatements(),
           LiveDataRollupStatements(),
+          LiveDataExportStatements(),
           IngestRepository::AllStatements(),
           LiveDataSummaryRepository::AllStatements(),
           WriteRequestStatements(),

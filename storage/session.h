@@ -59,6 +59,12 @@ class Session {
     return IsWorthRetrying(result.status()) ? Once<pqxx::nontransaction>(body) : std::move(result);
   }
 
+  // Runs `body` (pqxx::read_transaction& -> StatusOr<T>) once: for what hands rows on as they come.
+  template <class Body>
+  auto ReadOnce(Body body) -> decltype(body(std::declval<pqxx::read_transaction&>())) {
+    return Once<pqxx::read_transaction>(body);
+  }
+
   // For what libpqxx cannot do, inside a transaction only.
   Connection& connection() { return *connection_; }
 

@@ -1,0 +1,98 @@
+"""Streams through Envoy: over REST a line an answer, and no timeout of Envoy's ends them."""
+
+import json
+import queue
+import signal
+
+import pytest
+from energysites.v1 import live_data_pb2
+from google.protobuf import json_format
+
+from support.calls import create_site, entry
+from support.envoy import Rest
+from support.stubs import Stubs
+
+
+@pytest.fixture
+def hasty_envoy(start_envoy, server):
+    """An Envoy that gives calls, but not streams, half a second."""
+
+    def change(text):
+        for shown in ("            timeout: 30s", "stream_idle_timeout: 60s"):
+            assert text.count(shown) == 1
+            text = text.replace(shown, shown.rpartition(" ")[0] + " 0.5s")
+        return text
+
+    return start_envoy(server.port, change=change)
+
+
+def let_calls_time_out(rest, server):
+    """Returns once a call has been given up by Envoy, which takes longer than a stream may idle."""
+    server.process.signal(signal.SIGSTOP)
+    try:
+        assert rest.get("/v1/sites").status_code in (408, 504)
+    finally:
+        server.process.signal(signal.SIGCONT)
+
+
+def answer_of(line):
+    return json_format.Parse(line, live_data_pb2.WatchLiveDataResponse())
+
+
+def entries_of(lines, count):
+    """The next `count` entries of a watch, and the last token."""
+    found = []
+    while len(found) < count:
+        answer = answer_of(next(lines))
+        found += answer.live_data_entries
+        token = answer.resume_token
+    return found, token
+
+
+def create(stubs, site_id):
+    request = live_data_pb2.CreateLiveDataEntryRequest(live_data_entry=entry(site_id))
+    return stubs.live_data.CreateLiveDataEntry(request, timeout=30)
+
+
+def test_a_watch_outlives_the_timeouts_of_calls(hasty_envoy, server, stubs):
+    site_id = create_site(stubs).id
+    rest = Rest(hasty_envoy.url)
+    with rest.get(f"/v1/liveData:watch?site_ids={site_id}", stream=True) as watch:
+        assert watch.status_code == 200
+        lines = watch.iter_lines(chunk_size=1)
+        first = json.loads(next(lines))
+        assert first["live_data_entries"] == [] and first["resume_token"]
+        let_calls_time_out(rest, server)
+        stored = create(stubs, site_id)
+        assert entries_of(lines, 1)[0] == [stored]
+
+
+def test_a_watch_goes_on_behind_the_token_of_a_line(rest, stubs):
+    site_id = create_site(stubs).id
+    with rest.get(f"/v1/liveData:watch?site_ids={site_id}", stream=True) as watch:
+        lines = watch.iter_lines(chunk_size=1)
+        next(lines)
+        stored = [create(stubs, site_id)]
+        found, token = entries_of(lines, 1)
+    stored += [create(stubs, site_id) for _ in range(2)]
+    parameters = {"site_ids": site_id, "resume_token": token}
+    with rest.get("/v1/liveData:watch", params=parameters, stream=True) as watch:
+        found += entries_of(watch.iter_lines(chunk_size=1), 2)[0]
+    assert found == stored
+
+
+def test_an_ingest_outlives_the_timeouts_of_calls(hasty_envoy, server, stubs):
+    site_id = create_site(stubs).id
+    client = Stubs(hasty_envoy.address)
+    requests = queue.SimpleQueue()
+    try:
+        answers = client.live_data.IngestLiveData(iter(requests.get, None), timeout=60)
+        requests.put(live_data_pb2.IngestLiveDataRequest(start={"session": "gateway-7"}))
+        assert next(answers).committed_sequence == 0
+        let_calls_time_out(Rest(hasty_envoy.url), server)
+        batch = live_data_pb2.IngestBatch(sequence=1, entries=[entry(site_id)])
+        requests.put(live_data_pb2.IngestLiveDataRequest(batch=batch))
+        assert next(answers).committed_sequence == 1
+    finally:
+        requests.put(None)
+        client.close()
