@@ -141,7 +141,7 @@ absl::StatusOr<storage::LiveDataRange> RangeOf(const Request& request) {
     const FieldDescriptor* field = LiveDataEntry::descriptor()->FindFieldByName(path);
     if (field == nullptr) {
       return InvalidRequest(
-          {{"read_mask", "must name fields of LiveDataEntry only", "field_mask.known"}});
+          {{"read_mask", "field_mask.known", "must name fields of LiveDataEntry only"}});
     }
     fields.insert(field->number());
   }

@@ -44,10 +44,8 @@ absl::Status SetBound(const std::string& flag, const std::string& text,
   return absl::OkStatus();
 }
 
-absl::StatusOr<v1::ListLiveDataEntriesRequest> RangeOf(const ExportOptions& options) {
-  v1::ListLiveDataEntriesRequest request;
-  request.set_page_size(1000);
-  request.set_order_by("dt_stamp");
+absl::StatusOr<v1::ExportLiveDataRequest> RangeOf(const ExportOptions& options) {
+  v1::ExportLiveDataRequest request;
   absl::Status status;
   if (!options.start_time.empty()) {
     status.Update(SetBound("--start_time", options.start_time, *request.mutable_start_time()));
@@ -59,29 +57,33 @@ absl::StatusOr<v1::ListLiveDataEntriesRequest> RangeOf(const ExportOptions& opti
   return request;
 }
 
+// No deadline: an export takes as long as it is large. Nor a second try, for what was written is
+// out of our hands.
 absl::Status WriteEntries(const Connection& connection, const v1::Site& site,
-                          v1::ListLiveDataEntriesRequest request, std::ostream& out) {
-  request.set_site_id(site.id());
+                          v1::ExportLiveDataRequest request, std::ostream& out) {
+  request.add_site_ids(site.id());
   out << WriteHeader(LiveDataColumns()) << '\n';
-  do {
-    v1::ListLiveDataEntriesResponse page;
-    const grpc::Status status = connection.Call([&](grpc::ClientContext& context) {
-      return connection.live_data().ListLiveDataEntries(&context, request, &page);
-    });
-    if (!status.ok()) return ToAbslStatus(status, "the entries cannot be listed");
-    for (const v1::LiveDataEntry& entry : page.live_data_entries()) {
+  grpc::ClientContext context;
+  const auto stream = connection.live_data().ExportLiveData(&context, request);
+  v1::ExportLiveDataResponse part;
+  while (stream->Read(&part)) {
+    for (const v1::LiveDataEntry& entry : part.live_data_entries()) {
       out << WriteRow(entry, LiveDataColumns(), site.name()) << '\n';
     }
-    if (!out.good()) break;
-    request.set_page_token(page.next_page_token());
-  } while (!request.page_token().empty());
+    if (out.good()) continue;
+    context.TryCancel();
+    break;
+  }
   out.flush();
-  return out.good() ? absl::OkStatus() : absl::DataLossError("the output cannot be written");
+  const grpc::Status status = stream->Finish();
+  if (!out.good()) return absl::DataLossError("the output cannot be written");
+  if (!status.ok()) return ToAbslStatus(status, "the export is not complete");
+  return absl::OkStatus();
 }
 
 absl::Status Export(const ExportOptions& options, std::ostream& out) {
   if (options.site.empty()) return absl::InvalidArgumentError("--site is missing: a name or an id");
-  absl::StatusOr<v1::ListLiveDataEntriesRequest> request = RangeOf(options);
+  absl::StatusOr<v1::ExportLiveDataRequest> request = RangeOf(options);
   if (!request.ok()) return request.status();
   absl::StatusOr<Connection> connection = Connection::Open(options.connection);
   if (!connection.ok()) return connection.status();
