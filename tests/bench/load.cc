@@ -1,5 +1,7 @@
 // The callers of the benchmark: makes one kind of load on a server and prints what came of it as
 // JSON. tests/bench/run starts it; --help=bench lists the flags.
+#include <atomic>
+#include <cstdlib>
 #include <fstream>
 #include <functional>
 #include <iostream>

@@ -61,7 +61,7 @@ std::shared_ptr<grpc::Channel> NewChannel(const std::string& target, int number)
 }
 
 // The callers of one thread, with a completion queue of their own.
-Result RunThread(const UnaryLoad& load, std::vector<std::unique_ptr<Caller>> callers,
+Result RunThread(const UnaryLoad& load, const std::vector<std::unique_ptr<Caller>>& callers,
                  const MakeRequest& make_request, Schedule& schedule) {
   Result result;
   grpc::CompletionQueue queue;
@@ -78,7 +78,9 @@ Result RunThread(const UnaryLoad& load, std::vector<std::unique_ptr<Caller>> cal
     const auto limit = absl::ToChronoTime(absl::Now() + kLongestCall);
     if (queue.AsyncNext(&tag, &ok, limit) != grpc::CompletionQueue::GOT_EVENT) {
       result.Check({grpc::StatusCode::DEADLINE_EXCEEDED, "no call was answered for a minute"});
-      for (const auto& caller : callers) caller->context->TryCancel();
+      for (const auto& caller : callers) {
+        if (caller->context.has_value()) caller->context->TryCancel();
+      }
       continue;
     }
     --calling;
@@ -120,9 +122,8 @@ Result Run(const UnaryLoad& load, const std::function<MakeRequest(int thread)>& 
   std::vector<Result> results(threads);
   std::vector<std::thread> running;
   for (int i = 0; i < threads; ++i) {
-    running.emplace_back([&, i] {
-      results[i] = RunThread(load, std::move(callers[i]), make_requests(i), schedule);
-    });
+    running.emplace_back(
+        [&, i] { results[i] = RunThread(load, callers[i], make_requests(i), schedule); });
   }
   for (std::thread& thread : running) thread.join();
   Result total;
