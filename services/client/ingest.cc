@@ -63,21 +63,22 @@ class Session {
     const std::unique_ptr<Stream> stream = connection_.live_data().IngestLiveData(&context);
     {
       Answers answers(*stream);
-      if (!Converse(*stream, answers, progress)) context.TryCancel();
+      // Ends early only when the stream is over; a cancellation would hide why.
+      Converse(*stream, answers, progress);
       while (answers.Take(/*wait=*/true).has_value()) continue;
     }
     return stream->Finish();
   }
 
  private:
-  // Returns false if the stream ended before everything was stored.
-  bool Converse(Stream& stream, Answers& answers, bool& progress) {
+  // Returns when everything is stored, or the stream is over.
+  void Converse(Stream& stream, Answers& answers, bool& progress) {
     v1::IngestLiveDataRequest hello;
     hello.mutable_start()->set_session(name_);
     hello.mutable_start()->set_acknowledged_sequence(acknowledged_);
-    if (!stream.Write(hello)) return false;
+    if (!stream.Write(hello)) return;
     const auto first = answers.Take(/*wait=*/true);
-    if (!first.has_value()) return false;
+    if (!first.has_value()) return;
     if (next_sequence_ == 0) {
       // What an earlier program stored or was refused is none of ours.
       acknowledged_ = first->committed_sequence();
@@ -85,23 +86,26 @@ class Session {
     }
     Settle(*first);
     for (const v1::IngestLiveDataRequest& request : unacknowledged_) {
-      if (!stream.Write(request)) return false;
+      if (!stream.Write(request)) return;
     }
     while (true) {
       const bool full = ended_ || unacknowledged_.size() == kMaxUnacknowledged;
-      if (ended_ && unacknowledged_.empty()) return stream.WritesDone();
+      if (ended_ && unacknowledged_.empty()) {
+        stream.WritesDone();
+        return;
+      }
       if (const auto answer = answers.Take(/*wait=*/full)) {
         Settle(*answer);
         progress = true;
         continue;
       }
-      if (full) return false;
+      if (full) return;
       std::optional<v1::IngestBatch> batch = callbacks_.next();
       ended_ = !batch.has_value();
       if (ended_) continue;
       batch->set_sequence(next_sequence_++);
       *unacknowledged_.emplace_back().mutable_batch() = *std::move(batch);
-      if (!stream.Write(unacknowledged_.back())) return false;
+      if (!stream.Write(unacknowledged_.back())) return;
     }
   }
 

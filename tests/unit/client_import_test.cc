@@ -33,6 +33,7 @@ struct Store {
   std::map<int64_t, v1::Configuration> configurations;
   std::map<int64_t, v1::LiveDataEntry> entries;
   std::map<std::string, std::string> answers;  // by request id
+  std::map<std::string, int64_t> sessions;     // last committed sequence
   int batches_until_cut = -1;                  // then every batch is stored and not answered
   int refusals = 0;                            // calls still to be refused with RetryInfo
 };
@@ -122,38 +123,60 @@ class FakeLiveData : public v1::LiveData::Service {
   explicit FakeLiveData(Store& store) : store_(store) {}
 
   // Its one rule: soc is at most 100.
-  grpc::Status BatchCreateLiveDataEntries(
-      grpc::ServerContext*, const v1::BatchCreateLiveDataEntriesRequest* request,
-      v1::BatchCreateLiveDataEntriesResponse* response) override {
-    const std::lock_guard lock(store_.mutex);
-    if (store_.refusals > 0) {
-      --store_.refusals;
-      google::rpc::RetryInfo info;
-      info.mutable_retry_delay()->set_nanos(1'000'000);
-      google::rpc::Status status;
-      status.set_code(grpc::StatusCode::RESOURCE_EXHAUSTED);
-      status.add_details()->PackFrom(info);
-      return {grpc::StatusCode::RESOURCE_EXHAUSTED, "busy", status.SerializeAsString()};
+  grpc::Status IngestLiveData(
+      grpc::ServerContext*,
+      grpc::ServerReaderWriter<v1::IngestLiveDataResponse, v1::IngestLiveDataRequest>* stream)
+      override {
+    v1::IngestLiveDataRequest request;
+    if (!stream->Read(&request) || !request.has_start()) {
+      return {grpc::StatusCode::INVALID_ARGUMENT, "no start"};
     }
-    const grpc::Status status = Once(store_, request->request_id(), response, [&] {
-      for (int i = 0; i < request->entries_size(); ++i) {
-        v1::LiveDataEntry entry = request->entries(i);
-        if (entry.soc() > 100) {
-          google::rpc::BadRequest bad;
-          bad.add_field_violations()->set_field(absl::StrCat("entries[", i, "].soc"));
-          bad.mutable_field_violations(0)->set_description("must be at most 100");
-          (*response->mutable_failed_requests())[i].add_details()->PackFrom(bad);
-          continue;
-        }
-        entry.set_id(store_.next_id++);
-        store_.entries[entry.id()] = entry;
-        *response->add_live_data_entries() = std::move(entry);
+    const std::string session = request.start().session();
+    v1::IngestLiveDataResponse response;
+    {
+      const std::lock_guard lock(store_.mutex);
+      if (store_.refusals > 0) {
+        --store_.refusals;
+        return Busy();
       }
-    });
-    // DATA_LOSS stands for a caller that was killed: it learns nothing and tries nothing more.
-    if (store_.batches_until_cut == 0) return {grpc::StatusCode::DATA_LOSS, "cut"};
-    if (store_.batches_until_cut > 0) --store_.batches_until_cut;
-    return status;
+      response.set_committed_sequence(store_.sessions[session]);
+    }
+    stream->Write(response);
+    while (stream->Read(&request)) {
+      const std::lock_guard lock(store_.mutex);
+      int64_t& committed = store_.sessions[session];
+      if (request.batch().sequence() > committed + 1) {
+        return {grpc::StatusCode::INVALID_ARGUMENT, "a gap"};
+      }
+      response.Clear();
+      if (request.batch().sequence() == committed + 1) {
+        Keep(request.batch(), response);
+        ++committed;
+      }
+      response.set_committed_sequence(committed);
+      // DATA_LOSS stands for a caller that was killed: it learns nothing and tries nothing more.
+      if (store_.batches_until_cut == 0) return {grpc::StatusCode::DATA_LOSS, "cut"};
+      if (store_.batches_until_cut > 0) --store_.batches_until_cut;
+      stream->Write(response);
+    }
+    return grpc::Status::OK;
+  }
+  grpc::Status ExportLiveData(grpc::ServerContext*, const v1::ExportLiveDataRequest* request,
+                              grpc::ServerWriter<v1::ExportLiveDataResponse>* writer) override {
+    const std::lock_guard lock(store_.mutex);
+    for (const auto& [id, entry] : store_.entries) {
+      const int64_t seconds = entry.dt_stamp().seconds();
+      if (entry.site_id() != request->site_ids(0) ||
+          (request->has_start_time() && seconds < request->start_time().seconds()) ||
+          (request->has_end_time() && seconds >= request->end_time().seconds())) {
+        continue;
+      }
+      v1::ExportLiveDataResponse part;
+      *part.add_live_data_entries() = entry;
+      part.set_entry_count(1);
+      writer->Write(part);
+    }
+    return grpc::Status::OK;
   }
   grpc::Status GetLiveDataEntry(grpc::ServerContext*, const v1::GetLiveDataEntryRequest* request,
                                 v1::LiveDataEntry* entry) override {
@@ -186,6 +209,34 @@ class FakeLiveData : public v1::LiveData::Service {
   }
 
  private:
+  static grpc::Status Busy() {
+    google::rpc::RetryInfo info;
+    info.mutable_retry_delay()->set_nanos(1'000'000);
+    google::rpc::Status status;
+    status.set_code(grpc::StatusCode::RESOURCE_EXHAUSTED);
+    status.add_details()->PackFrom(info);
+    return {grpc::StatusCode::RESOURCE_EXHAUSTED, "busy", status.SerializeAsString()};
+  }
+
+  void Keep(const v1::IngestBatch& batch, v1::IngestLiveDataResponse& response) {
+    v1::RefusedEntries refused;
+    refused.set_sequence(batch.sequence());
+    for (int i = 0; i < batch.entries_size(); ++i) {
+      v1::LiveDataEntry entry = batch.entries(i);
+      if (entry.soc() > 100) {
+        google::rpc::BadRequest bad;
+        bad.add_field_violations()->set_field(absl::StrCat("entries[", i, "].soc"));
+        bad.mutable_field_violations(0)->set_description("must be at most 100");
+        (*refused.mutable_failed_entries())[i].add_details()->PackFrom(bad);
+        refused.set_failed_count(refused.failed_count() + 1);
+        continue;
+      }
+      entry.set_id(store_.next_id++);
+      store_.entries[entry.id()] = entry;
+    }
+    if (refused.failed_count() > 0) *response.add_refused() = std::move(refused);
+  }
+
   Store& store_;
 };
 
@@ -286,9 +337,10 @@ TEST_F(ImportTest, ASecondRunStoresNothing) {
   ExpectEverythingOnce();
 }
 
-TEST_F(ImportTest, ASecondRunStoresNothingWhenTheServiceHasForgottenTheRequestIds) {
+TEST_F(ImportTest, ASecondRunStoresNothingWhenTheServiceHasForgottenTheFirst) {
   ASSERT_EQ(Import(), 0);
   store_.answers.clear();
+  store_.sessions.clear();
   EXPECT_EQ(Import(), 0);
   ExpectEverythingOnce();
 }
@@ -300,36 +352,19 @@ TEST_F(ImportTest, GoesOnWhereItWasCut) {
       store_.configurations.clear();
       store_.entries.clear();
       store_.answers.clear();
+      store_.sessions.clear();
       store_.batches_until_cut = batches;
       EXPECT_EQ(Import(), 1);
       EXPECT_THAT(err_.str(), HasSubstr("The import stopped"));
       store_.batches_until_cut = -1;
-      if (forgotten) store_.answers.clear();
+      if (forgotten) {
+        store_.answers.clear();
+        store_.sessions.clear();
+      }
       EXPECT_EQ(Import(), 0) << err_.str();
       ExpectEverythingOnce();
     }
   }
-}
-
-TEST_F(ImportTest, KnowsABatchAgainThatWasUnderWayWhenItAsked) {
-  ASSERT_EQ(Import(), 0);
-  // To the second run nothing is there; by the time it stores, the first run's batches are.
-  std::map<int64_t, v1::LiveDataEntry> under_way;
-  under_way.swap(store_.entries);
-  std::set<int64_t> first_ids;
-  for (const auto& [request_id, answer] : store_.answers) {
-    v1::BatchCreateLiveDataEntriesResponse batch;
-    if (batch.ParseFromString(answer) && batch.live_data_entries_size() > 0) {
-      first_ids.insert(batch.live_data_entries(0).id());
-    }
-  }
-  // Stays visible to Get, and out of the way of lists: another site's.
-  for (const int64_t id : first_ids) {
-    store_.entries[id] = under_way[id];
-    store_.entries[id].set_site_id(-1);
-  }
-  ASSERT_EQ(Import(), 0) << err_.str();
-  EXPECT_EQ(store_.entries.size(), first_ids.size()) << "no batch was stored again";
 }
 
 TEST_F(ImportTest, StoresAgainWhatWasDeletedSince) {
