@@ -81,6 +81,33 @@ def test_a_watch_goes_on_behind_the_token_of_a_line(rest, stubs):
     assert found == stored
 
 
+@pytest.mark.parametrize(
+    ("given", "content_type", "text"),
+    [
+        ("csv", "text/csv; charset=utf-8", "site_id,soc\n{id},55.5\n{id},55.5\n# end 2 rows\n"),
+        ("ndjson", "application/x-ndjson",
+         '{{"site_id":"{id}","soc":55.5}}\n' * 2 + '{{"end":{{"rows":2}}}}\n'),
+    ],
+)  # fmt: skip
+def test_a_download_is_a_file(rest, stubs, given, content_type, text):
+    """With the columns of `read_mask`, in the order of the contract and not of the mask."""
+    site_id = create_site(stubs).id
+    for _ in range(2):
+        create(stubs, site_id)
+    parameters = {"site_ids": site_id, "format": given, "read_mask": "soc,site_id"}
+    answer = rest.get("/v1/liveData:download", params=parameters)
+    assert answer.text == text.format(id=site_id)
+    assert answer.headers["content-type"] == content_type
+    assert answer.headers["content-disposition"] == f'attachment; filename="live-data.{given}"'
+
+
+def test_a_refused_download_is_no_file(rest):
+    answer = rest.get("/v1/liveData:download?site_ids=987654321")
+    assert answer.status_code == 404 and answer.json()["code"] == 5
+    assert answer.headers["content-type"] == "application/json"
+    assert "content-disposition" not in answer.headers
+
+
 def test_an_ingest_outlives_the_timeouts_of_calls(hasty_envoy, server, stubs):
     site_id = create_site(stubs).id
     client = Stubs(hasty_envoy.address)
