@@ -1,6 +1,8 @@
 """Measures the service against what a user would pick instead. Started by tests/bench/run."""
 
 import argparse
+import contextlib
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -15,7 +17,7 @@ import machine
 from measures import GROUPS, Failed, Scale, ingest
 from stage import Stage, start_and_idle
 from support.postgres import Postgres
-from table import ROWS, Outcome, at_most, judge, markdown, number, rows_at
+from table import ROWS, Row, at_most, judge, markdown, number, rows_at
 
 MILLION = 1_000_000
 YEAR_MINUTES = 365 * 24 * 60
@@ -42,13 +44,15 @@ def arguments_of(words):
     parser.add_argument("--seconds", type=int, default=4, help="length of each timed run")
     parser.add_argument("--bulk-rows", type=int, default=500_000, help="rows of each bulk run")
     parser.add_argument("--rows", type=int, metavar="N",
-                        help="instead of the others: each path at N rows against 1 million")
+                        help="also each path at N rows against itself at 1 million")
     parser.add_argument("--long-ingest", type=int, metavar="N",
-                        help="instead: the server's memory over one stream of N rows")
+                        help="also the server's memory over one stream of N rows")
     parser.add_argument("--build-dir", help="measure what was built there; else the release is built")
     arguments = parser.parse_args(words)
+    arguments.base_rows, arguments.year_minutes = MILLION, YEAR_MINUTES
     if arguments.quick:
         arguments.repeat, arguments.seconds, arguments.bulk_rows = 1, 1, 5000
+        arguments.base_rows, arguments.year_minutes = 20_000, 7 * 24 * 60
     return arguments
 
 
@@ -65,18 +69,18 @@ class Bench:
         self.figures = {}
         self.problems = {}
 
-    def take_turns(self, measures):
+    def take_turns(self, measures, repeat=None, scale=None):
         """`measures`: name -> (function, stage)."""
-        for turn in range(self.repeat):
+        for turn in range(repeat or self.repeat):
             # There and back: whoever comes first has no lasting advantage of it.
             for name in list(measures) if turn % 2 == 0 else reversed(measures):
                 if name not in self.problems:
-                    self._run(name, *measures[name])
+                    self._run(name, *measures[name], scale or self.scale)
 
-    def _run(self, name, function, stage):
+    def _run(self, name, function, stage, scale):
         stage.tables.restore()
         try:
-            figure = function(stage, self.scale)
+            figure = function(stage, scale)
         except Failed as error:
             self.problems[name] = str(error)
             say(f"{name}: {error}")
@@ -99,15 +103,19 @@ class Bench:
         return [at_most(f"the server's memory at its most ({name})", most, BUSY_MIB, "MiB")] if most else []
 
 
-def compare(bench, cluster, folder, rows, arguments):
+def picked(rows, arguments):
+    return [row for row in rows if not arguments.only or row.key in arguments.only]
+
+
+def compare(bench, cluster, folder, arguments):
     """The table, or the rows of it that are asked for."""
+    rows = picked(ROWS, arguments)
     wanted = {name for row in rows for name in (row.ours, *row.theirs)}
-    base_rows, minutes = (20_000, 7 * 24 * 60) if arguments.quick else (MILLION, YEAR_MINUTES)
-    with Stage(cluster, folder, base_rows, minutes) as stage:
+    with Stage(cluster, folder, arguments.base_rows, arguments.year_minutes) as stage:
         for group in GROUPS:
             bench.take_turns({name: (function, stage) for name, function in group.items()
                               if name in wanted})  # fmt: skip
-        outcomes = bench.judge(rows) + bench.most_memory()
+        outcomes = bench.judge(rows)
         if not arguments.only:
             starts, idles = zip(*(start_and_idle(stage.database, folder) for _ in range(bench.repeat)))
             outcomes += [
@@ -118,39 +126,35 @@ def compare(bench, cluster, folder, rows, arguments):
 
 
 def compare_sizes(bench, cluster, folder, arguments):
-    """Each path on many rows against itself on a million."""
+    """Each path on many rows against itself on fewer."""
     functions = {name: function for group in GROUPS for name, function in group.items()}
-    rows = [row for row in rows_at(arguments.rows)
-            if not arguments.only or row.key.removesuffix("-rows") in arguments.only]  # fmt: skip
-    small_folder, large_folder = folder / "small", folder / "large"
-    small_folder.mkdir()
-    large_folder.mkdir()
-    say(f"making {arguments.rows:,} rows")
-    with (
-        Stage(cluster, small_folder, MILLION, YEAR_MINUTES, plain=False) as small,
-        Stage(cluster, large_folder, arguments.rows, YEAR_MINUTES, plain=False) as large,
-    ):
-        for row in rows:
-            (at_million,) = row.theirs
-            function = functions[at_million]
-            bench.take_turns({at_million: (function, small), row.ours: (function, large)})
-    return bench.judge(rows) + bench.most_memory()
+    stages = []
+    with contextlib.ExitStack() as stack:
+        for rows in (arguments.base_rows, arguments.rows):
+            say(f"making {rows:,} rows")
+            subfolder = folder / f"{len(stages)}"
+            subfolder.mkdir()
+            stages.append(stack.enter_context(
+                Stage(cluster, subfolder, rows, arguments.year_minutes, plain=False)))  # fmt: skip
+        rows = rows_at(arguments.rows, arguments.base_rows, picked(ROWS, arguments))
+        for row, measure in rows:
+            names = (*row.theirs, row.ours)
+            bench.take_turns({name: (functions[measure], stage)
+                              for name, stage in zip(names, stages, strict=True)})  # fmt: skip
+    return bench.judge([row for row, _ in rows])
 
 
 def long_ingest(bench, cluster, folder, arguments):
-    """One stream of many rows: the most memory of it all against that of its first tenth."""
-    with Stage(cluster, folder, MILLION, 60, plain=False) as stage:
-        for name, rows in (("first", arguments.long_ingest // 10), ("all", arguments.long_ingest)):
-            bench.scale.bulk_rows = rows
-            bench.take_turns({name: (ingest, stage)})
-    if bench.problems:
-        raise SystemExit("\n".join(bench.problems.values()))
-    first, whole = (max(f.peak_mib for f in bench.figures[name]) for name in ("first", "all"))
-    return [
-        Outcome(f"IngestLiveData of {arguments.long_ingest:,} rows: the server's memory",
-                "with a tenth of them", whole, first, first / whole, FLAT, "MiB"),
-        *bench.most_memory(),
-    ]  # fmt: skip
+    """One stream of many rows: the most memory of it all against that of its tenth."""
+    rows = arguments.long_ingest
+    with Stage(cluster, folder, arguments.base_rows, 60, plain=False) as stage:
+        for name, count in (("tenth", rows // 10), ("whole", rows)):
+            bench.take_turns({f"long ingest, {name}": (ingest, stage)}, repeat=1,
+                             scale=dataclasses.replace(bench.scale, bulk_rows=count))  # fmt: skip
+    return bench.judge([
+        Row("long-ingest", f"IngestLiveData: the server's memory with {rows // 10:,} rows",
+            f"that with {rows:,}", "long ingest, tenth", ("long ingest, whole",), FLAT, "MiB",
+            "peak_mib", "peak_mib")])  # fmt: skip
 
 
 def main():
@@ -166,13 +170,12 @@ def main():
         cluster = Postgres(durable=True, max_connections=CONNECTIONS, auth="trust")
         say(f"cluster: {cluster.dir}")
         description = machine.describe(cluster)
+        outcomes = compare(bench, cluster, folder, arguments)
         if arguments.rows:
-            outcomes = compare_sizes(bench, cluster, folder, arguments)
-        elif arguments.long_ingest:
-            outcomes = long_ingest(bench, cluster, folder, arguments)
-        else:
-            rows = [row for row in ROWS if not arguments.only or row.key in arguments.only]
-            outcomes = compare(bench, cluster, folder, rows, arguments)
+            outcomes += compare_sizes(bench, cluster, folder, arguments)
+        if arguments.long_ingest:
+            outcomes += long_ingest(bench, cluster, folder, arguments)
+        outcomes += bench.most_memory()
     finally:
         if cluster is not None:
             cluster.remove()

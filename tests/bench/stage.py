@@ -38,13 +38,14 @@ def memory_mib(pid, field="VmRSS"):
 
 
 class Stage:
-    """A context: everything it starts ends with it."""
+    """A context: everything it makes ends with it."""
 
     def __init__(self, cluster, folder, rows, year_minutes, plain=True):
         self.folder = folder
         self._stack = contextlib.ExitStack()
         self._envoy = None
         self.database = cluster.empty_database()
+        self._stack.callback(cluster.drop, self.database)
         migrate(self.database)
         self.tables = Tables(self.database, rows, year_minutes, plain)
         self.maintained = self._maintain()
@@ -56,7 +57,6 @@ class Stage:
 
     def __exit__(self, *_):
         self._stack.close()
-        self.tables.connection.close()
 
     def _maintain(self):
         """Makes the rollups, as a schedule does; returns what went wrong, empty if nothing did."""

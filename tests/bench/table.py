@@ -50,16 +50,15 @@ ROWS = [
 ]  # fmt: skip
 
 
-def rows_at(count):
-    """Each path on `count` rows against itself on 1 million."""
-    paths = {}
-    for row in ROWS:
-        if row.key != "create-p99":
-            paths.setdefault(row.ours, row)
+def rows_at(count, base, rows):
+    """Each path of `rows` on a table of `count` rows against itself on one of `base`, with the
+    measure that both are runs of."""
+    # A path that stands in several rows is one; a path's share of itself has no size.
+    paths = {row.ours: row for row in reversed(rows) if row.ours_field == "rate"}
     return [
-        Row(f"{row.key}-rows", f"{row.path}, at {count:,} rows", "itself at 1,000,000 rows",
-            f"{row.ours}, {count}", (row.ours,), 0.85, row.unit)
-        for row in paths.values()
+        (Row(row.key, f"{row.path}, at {count:,} rows", f"itself at {base:,} rows",
+             f"{measure}, {count:,} rows", (f"{measure}, {base:,} rows",), 0.85, row.unit), measure)
+        for measure, row in reversed(paths.items())
     ]  # fmt: skip
 
 
