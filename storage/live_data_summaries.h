@@ -12,7 +12,7 @@
 
 namespace energysites::storage {
 
-// Takes valid requests only. Every method may also return what Session::Autocommit does.
+// Takes valid requests only. Every method may also return what Session::Transact does.
 class LiveDataSummaryRepository {
  public:
   // The session outlives the repository.
