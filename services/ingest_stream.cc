@@ -279,6 +279,7 @@ void IngestMethod::Stream::Stored(std::unique_ptr<Batch> batch,
   std::unique_lock<std::mutex> lock(mutex_);
   --running_;
   if (stored.ok()) {
+    method_.feed_.EntriesWritten();
     news_ = true;
     committed_sequence_ = sequence;
     stored_entries_ += entries - stored->failed_count();
@@ -387,6 +388,7 @@ IngestMethod::IngestMethod(ServiceContext& context, const std::string& service,
                            const std::string& name, Validator validator,
                            std::shared_ptr<storage::LiveDataAllocator> allocator)
     : executor_(context.ingest_executor),
+      feed_(context.live_data_feed),
       draining_(context.draining),
       validator_(std::move(validator)),
       allocator_(std::move(allocator)),

@@ -34,6 +34,7 @@ class IngestMethod {
   class Batch;
 
   storage::Executor& executor_;
+  storage::LiveDataFeed& feed_;
   Draining& draining_;
   const Validator validator_;
   const std::shared_ptr<storage::LiveDataAllocator> allocator_;

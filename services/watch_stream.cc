@@ -98,8 +98,7 @@ class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuff
     auto queue = method_.feed_.Add(this, {sites.begin(), sites.end()}, resume);
     if (!queue.ok()) return queue.status();
     queue_ = *std::move(queue);
-    draining_ =
-        method_.draining_.Subscribe([queue = queue_] { queue->End(WatchEnd::kDraining); });
+    draining_ = method_.draining_.Subscribe([queue = queue_] { queue->End(WatchEnd::kDraining); });
     return absl::OkStatus();
   }
 

@@ -107,11 +107,10 @@ void LiveDataFeed::EntriesWritten() {
   if (!entries_written_.exchange(true)) Wake();
 }
 
-absl::StatusOr<std::shared_ptr<WatchQueue>> LiveDataFeed::Add(
-    WatchListener* listener, std::unordered_set<int64_t> sites,
-    std::optional<WatchPosition> resume) {
-  auto watcher =
-      std::make_shared<WatchQueue>(listener, std::move(sites), resume, options_.queue);
+absl::StatusOr<std::shared_ptr<WatchQueue>> LiveDataFeed::Add(WatchListener* listener,
+                                                              std::unordered_set<int64_t> sites,
+                                                              std::optional<WatchPosition> resume) {
+  auto watcher = std::make_shared<WatchQueue>(listener, std::move(sites), resume, options_.queue);
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (watchers_.size() >= options_.most_watchers) return QueueFull();
@@ -281,9 +280,9 @@ void LiveDataFeed::CatchUp(const Watchers& watchers) {
 }
 
 WatchChunk LiveDataFeed::Read(const WatchPosition& from, const WatchPosition& to) {
-  const BinaryRows rows = Query(
-      *connection_, kReadNewLiveData,
-      {XidParameter(from.xid), from.id, XidParameter(to.xid), to.id, kChunkEntries});
+  const BinaryRows rows =
+      Query(*connection_, kReadNewLiveData,
+            {XidParameter(from.xid), from.id, XidParameter(to.xid), to.id, kChunkEntries});
   WatchChunk chunk = {from, to, {}};
   chunk.entries.reserve(rows.size());
   v1::WatchLiveDataResponse response;

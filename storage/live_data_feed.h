@@ -48,8 +48,8 @@ class LiveDataFeed {
 
   // From any thread, none of them blocks.
 
-  // To be called by whoever stored entries, after the commit; costs next to nothing. Watchers in all
-  // processes look soon. Without it they find the entries a second later.
+  // To be called by whoever stored entries, after the commit; costs next to nothing. Watchers in
+  // all processes look soon. Without it they find the entries a second later.
   void EntriesWritten();
 
   // Adds a watcher of `sites` (empty for all), from behind `resume` or from now on, until Remove.

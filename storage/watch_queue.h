@@ -77,8 +77,8 @@ class WatchQueue {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // Watches `sites` (empty for all), from behind `resume` or from now on. `listener` is called until
-  // Detach.
+  // Watches `sites` (empty for all), from behind `resume` or from now on. `listener` is called
+  // until Detach.
   WatchQueue(WatchListener* listener, std::unordered_set<int64_t> sites,
              std::optional<WatchPosition> resume, const WatchQueueOptions& options);
   WatchQueue(const WatchQueue&) = delete;
@@ -88,7 +88,8 @@ class WatchQueue {
 
   // The answer went out: sends the next one, if there is one.
   void Sent(Clock::time_point now);
-  // Whether the feed has left entries out for want of room: it wants to be woken when there is some.
+  // Whether the feed has left entries out for want of room: it wants to be woken when there is
+  // some.
   bool IsBehind() const;
   void End(WatchEnd why);
   // The listener is not called any more; waits for a call under way.
