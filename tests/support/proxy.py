@@ -37,9 +37,13 @@ class Proxy:
         while True:
             try:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._target))
             except OSError:
                 return
+            try:
+                server = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:  # The server is away just now.
+                client.close()
+                continue
             with self._lock:
                 self._open += [client, server]
             for pair in ((client, server), (server, client)):
