@@ -46,9 +46,10 @@ absl::Status Invalid(const char* field, const char* rule_id, const std::string& 
 std::string OwnerOf(const grpc::CallbackServerContext& context) {
   const auto auth = context.auth_context();
   if (auth == nullptr || !auth->IsPeerAuthenticated()) return "";
-  return absl::StrJoin(auth->GetPeerIdentity(), ",", [](std::string* out, grpc::string_ref name) {
-    out->append(absl::CEscape({name.data(), name.size()}));
-  });
+  return absl::StrJoin(auth->GetPeerIdentity(), ",",
+                       [](std::string* out, const grpc::string_ref& name) {
+                         out->append(absl::CEscape({name.data(), name.size()}));
+                       });
 }
 
 }  // namespace
@@ -112,8 +113,8 @@ class IngestMethod::Stream final : public Reactor {
 
   std::unique_ptr<Opening> opening_;
   bool open_ = false;
-  IngestSession session_;        // Constant from then on.
-  int64_t next_sequence_ = 0;    // Of the batch to be read.
+  IngestSession session_;      // Constant from then on.
+  int64_t next_sequence_ = 0;  // Of the batch to be read.
   std::deque<std::unique_ptr<Batch>> waiting_;
   int running_ = 0;
 
@@ -132,8 +133,7 @@ class IngestMethod::Opening final : public storage::Job {
       : stream_(stream), owner_(std::move(owner)), start_(std::move(start)) {}
 
   void Run(storage::Session& session) override {
-    stream_.Opened(
-        IngestRepository(session, *stream_.method().allocator_).Open(owner_, start_));
+    stream_.Opened(IngestRepository(session, *stream_.method().allocator_).Open(owner_, start_));
   }
   void Drop(absl::Status why) override { stream_.Opened(std::move(why)); }
 
@@ -350,8 +350,7 @@ void IngestMethod::Stream::WriteAcknowledgement() {
   answer.set_committed_sequence(news_ ? refused_.front().sequence() - 1 : committed_sequence_);
   answer.set_stored_entries(stored_entries_);
   bool own_buffer;
-  grpc::SerializationTraits<v1::IngestLiveDataResponse>::Serialize(answer, &outgoing_,
-                                                                   &own_buffer);
+  grpc::SerializationTraits<v1::IngestLiveDataResponse>::Serialize(answer, &outgoing_, &own_buffer);
   writing_ = true;
   StartWrite(&outgoing_);
 }
@@ -364,7 +363,7 @@ void IngestMethod::Stream::Advance(std::unique_lock<std::mutex>& lock) {
       break;
     }
     // The job owns itself now, and may be done already.
-    waiting_.front().release();
+    static_cast<void>(waiting_.front().release());
     waiting_.pop_front();
     ++running_;
   }

@@ -25,9 +25,9 @@ using v1::WatchLiveDataResponse;
 class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                                   public storage::WatchListener {
  public:
-  Stream(WatchMethod& method, grpc::CallbackServerContext* context, grpc::ByteBuffer request)
+  Stream(WatchMethod& method, grpc::CallbackServerContext* context, const grpc::ByteBuffer& request)
       : method_(method), context_(context), observer_(method.observer_, *context) {
-    const absl::Status accepted = Accept(std::move(request));
+    const absl::Status accepted = Accept(request);
     if (!accepted.ok()) Finish(accepted);
   }
 

@@ -21,8 +21,8 @@ struct Moment {
 
   // What is finer than a microsecond is cut off.
   static Moment From(const google::protobuf::Timestamp& stamp);
-  // The first at or after `stamp`: a bound between two microseconds moves up, where a cut would move
-  // it to before an entry or behind it.
+  // The first at or after `stamp`: a bound between two microseconds moves up, where a cut would
+  // move it to before an entry or behind it.
   static Moment AtOrAfter(const google::protobuf::Timestamp& stamp);
   static Moment FromUnixMicroseconds(int64_t microseconds);
   static Moment BeforeAll();  // -infinity

@@ -243,8 +243,8 @@ void IngestRepository::Copy(RowIterator begin, RowIterator end) {
   BinaryCopyIn copy(session_.connection(), kCopyLiveData);
   for (auto row = begin; row != end; ++row) {
     const v1::LiveDataEntry& entry = *row->entry;
-    copy.AddRow(row->id, row->site_id, Moment::FromUnixMicroseconds(row->microseconds),
-                entry.soc(), entry.load_kwh(), entry.net_load_kwh(), entry.pv_notification(),
+    copy.AddRow(row->id, row->site_id, Moment::FromUnixMicroseconds(row->microseconds), entry.soc(),
+                entry.load_kwh(), entry.net_load_kwh(), entry.pv_notification(),
                 entry.bio_notification(), entry.cro_notification());
   }
   copy.Finish();

@@ -1,4 +1,5 @@
-// Lets numbered pieces of work, done side by side, take their last step in the order of the numbers.
+// Lets numbered pieces of work, done side by side, take their last step in the order of the
+// numbers.
 #ifndef STORAGE_TURNSTILE_H_
 #define STORAGE_TURNSTILE_H_
 

@@ -22,7 +22,8 @@ struct IngestCallbacks {
 
 // Goes on with the session `name` or makes it, until all batches are stored. A stream that breaks
 // is opened again, as Connection::Call makes calls again. Returns what a stream failed with that
-// is not worth another try; batches up to the last `stored` are on disk then, and later ones may be.
+// is not worth another try; batches up to the last `stored` are on disk then, and later ones may
+// be.
 absl::Status Ingest(const Connection& connection, const std::string& name,
                     const IngestCallbacks& callbacks);
 

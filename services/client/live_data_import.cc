@@ -177,11 +177,7 @@ class LiveDataImport {
  public:
   LiveDataImport(const Connection& connection, const SiteIndex& sites, CsvFile& file,
                  Progress& progress, Counts& counts)
-      : connection_(connection),
-        sites_(sites),
-        file_(file),
-        progress_(progress),
-        counts_(counts) {}
+      : connection_(connection), sites_(sites), file_(file), progress_(progress), counts_(counts) {}
 
   absl::Status Run() {
     next_batch_ = Read();
@@ -281,9 +277,8 @@ void LiveDataImport::Tell(const Batch& batch, const v1::RefusedEntries& refused)
   }
   const int listed = refused.failed_entries_size();
   if (listed < refused.failed_count()) {
-    progress_.Print(absl::StrCat(file_.path(), ":", batch.lines.front(), " to ",
-                                 batch.lines.back(), ": ", refused.failed_count() - listed,
-                                 " more rows are bad"));
+    progress_.Print(absl::StrCat(file_.path(), ":", batch.lines.front(), " to ", batch.lines.back(),
+                                 ": ", refused.failed_count() - listed, " more rows are bad"));
   }
   counts_.rows += batch.rows;
   counts_.created += batch.entries - refused.failed_count();
