@@ -91,7 +91,8 @@ void WatchQueue::Tick(Clock::time_point now) {
       cut_ = true;
       listener_->Cut();
     }
-  } else if (!ended_ && sent_position_ < position_ && since > options_.position_interval) {
+  } else if (!ended_ && since > (sent_position_ < position_ ? options_.position_interval
+                                                            : options_.quiet_interval)) {
     Send(now);
   }
 }

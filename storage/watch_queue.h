@@ -70,6 +70,9 @@ struct WatchQueueOptions {
   // A watcher that is told nothing still learns this often how far the order came, so that its
   // resumption does not read all that again.
   std::chrono::milliseconds position_interval = std::chrono::seconds(10);
+  // The same where the order has not moved: proxies end streams that are silent for minutes, and a
+  // client that is gone without a word is found because it does not take this.
+  std::chrono::milliseconds quiet_interval = std::chrono::seconds(60);
 };
 
 // All methods may be called from any thread.

@@ -176,11 +176,23 @@ TEST_F(WatchQueueTest, OtherSitesMoveThePositionOnly) {
   EXPECT_THAT(Told(), ElementsAre("@0", "b@3", "@6"));
 }
 
+TEST_F(WatchQueueTest, AQuietOrderIsToldNowAndThen) {
+  const auto queue = Queue();
+  queue->Begin(At(7), now_);
+  Take(*queue);
+  now_ += seconds(59);
+  queue->Tick(now_);
+  EXPECT_THAT(Told(), ElementsAre("@7"));
+  now_ += seconds(2);
+  queue->Tick(now_);
+  EXPECT_THAT(Told(), ElementsAre("@7", "@7"));
+}
+
 TEST_F(WatchQueueTest, AStalledReaderIsDroppedAndThenCut) {
   const auto queue = Queue();
   queue->Begin(At(0), now_);
   Take(*queue);
-  now_ += seconds(100);
+  now_ += seconds(50);
   queue->Tick(now_);
   EXPECT_THAT(listener_.ends_, IsEmpty()) << "there is nothing that it could take";
   queue->Deliver(Chunk(0, 2), now_);
