@@ -27,22 +27,22 @@ using testing::IsEmpty;
 class TestListener : public WatchListener {
  public:
   void Send(WatchAnswer answer) override {
-    EXPECT_FALSE(sending_) << "two answers at once";
-    EXPECT_TRUE(ends_.empty()) << "an answer behind the end";
-    sending_ = true;
-    answers_.push_back(std::move(answer));
+    EXPECT_FALSE(sending) << "two answers at once";
+    EXPECT_TRUE(ends.empty()) << "an answer behind the end";
+    sending = true;
+    answers.push_back(std::move(answer));
   }
-  void End(WatchEnd why, const WatchPosition& last_answer) override {
-    ends_.push_back(why);
-    last_answer_ = last_answer;
+  void End(WatchEnd why, const WatchPosition& position) override {
+    ends.push_back(why);
+    last_answer = position;
   }
-  void Cut() override { ++cuts_; }
+  void Cut() override { ++cuts; }
 
-  bool sending_ = false;
-  std::vector<WatchAnswer> answers_;
-  std::vector<WatchEnd> ends_;
-  WatchPosition last_answer_;
-  int cuts_ = 0;
+  bool sending = false;
+  std::vector<WatchAnswer> answers;
+  std::vector<WatchEnd> ends;
+  WatchPosition last_answer;
+  int cuts = 0;
 };
 
 // The entries of `from` < xid <= `to`, one a transaction, of sites 0, 1 and 2 in turn, each as one
@@ -70,14 +70,14 @@ class WatchQueueTest : public testing::Test {
 
   // The answer went out.
   void Take(WatchQueue& queue) {
-    ASSERT_TRUE(listener_.sending_);
-    listener_.sending_ = false;
+    ASSERT_TRUE(listener_.sending);
+    listener_.sending = false;
     queue.Sent(now_);
   }
 
   std::vector<std::string> Told() const {
     std::vector<std::string> told;
-    for (const WatchAnswer& answer : listener_.answers_) {
+    for (const WatchAnswer& answer : listener_.answers) {
       told.push_back(absl::StrCat(answer.entries, "@", answer.position.xid));
     }
     return told;
@@ -194,27 +194,27 @@ TEST_F(WatchQueueTest, AStalledReaderIsDroppedAndThenCut) {
   Take(*queue);
   now_ += seconds(50);
   queue->Tick(now_);
-  EXPECT_THAT(listener_.ends_, IsEmpty()) << "there is nothing that it could take";
+  EXPECT_THAT(listener_.ends, IsEmpty()) << "there is nothing that it could take";
   queue->Deliver(Chunk(0, 2), now_);
   queue->Deliver(Chunk(2, 3), now_);
   now_ += seconds(29);
   queue->Tick(now_);
-  EXPECT_THAT(listener_.ends_, IsEmpty());
+  EXPECT_THAT(listener_.ends, IsEmpty());
   now_ += seconds(2);
   queue->Tick(now_);
-  EXPECT_THAT(listener_.ends_, ElementsAre(WatchEnd::kTooSlow));
-  EXPECT_EQ(listener_.last_answer_, At(2));
+  EXPECT_THAT(listener_.ends, ElementsAre(WatchEnd::kTooSlow));
+  EXPECT_EQ(listener_.last_answer, At(2));
   EXPECT_EQ(queue->Behind(At(9)), std::nullopt);
   now_ += seconds(28);
   queue->Tick(now_);
-  EXPECT_EQ(listener_.cuts_, 0);
+  EXPECT_EQ(listener_.cuts, 0);
   now_ += seconds(2);
   queue->Tick(now_);
   queue->Tick(now_);
-  EXPECT_EQ(listener_.cuts_, 1);
+  EXPECT_EQ(listener_.cuts, 1);
   queue->Sent(now_);
   EXPECT_THAT(Told(), ElementsAre("@0", "bc@2"));
-  EXPECT_THAT(listener_.ends_, ElementsAre(WatchEnd::kTooSlow));
+  EXPECT_THAT(listener_.ends, ElementsAre(WatchEnd::kTooSlow));
 }
 
 TEST_F(WatchQueueTest, ADroppedReaderThatTakesItsEndIsNotCut) {
@@ -222,11 +222,11 @@ TEST_F(WatchQueueTest, ADroppedReaderThatTakesItsEndIsNotCut) {
   queue->Begin(At(0), now_);
   now_ += seconds(31);
   queue->Tick(now_);
-  EXPECT_THAT(listener_.ends_, ElementsAre(WatchEnd::kTooSlow));
+  EXPECT_THAT(listener_.ends, ElementsAre(WatchEnd::kTooSlow));
   Take(*queue);
   now_ += seconds(100);
   queue->Tick(now_);
-  EXPECT_EQ(listener_.cuts_, 0);
+  EXPECT_EQ(listener_.cuts, 0);
 }
 
 TEST_F(WatchQueueTest, ThereIsOneEndAndNothingBehindIt) {
@@ -235,7 +235,7 @@ TEST_F(WatchQueueTest, ThereIsOneEndAndNothingBehindIt) {
   queue->End(WatchEnd::kCancelled);
   queue->Begin(At(0), now_);
   queue->Deliver(Chunk(0, 1), now_);
-  EXPECT_THAT(listener_.ends_, ElementsAre(WatchEnd::kDraining));
+  EXPECT_THAT(listener_.ends, ElementsAre(WatchEnd::kDraining));
   EXPECT_THAT(Told(), IsEmpty());
 }
 
@@ -244,12 +244,12 @@ TEST_F(WatchQueueTest, PositionsThatTheDatabaseHasNotReachedEndAWatcher) {
   known->EndIfFrom(8);
   known->Begin(At(7), now_);
   known->EndIfFrom(8);
-  EXPECT_THAT(listener_.ends_, IsEmpty());
+  EXPECT_THAT(listener_.ends, IsEmpty());
   known->EndIfFrom(7);
-  EXPECT_THAT(listener_.ends_, ElementsAre(WatchEnd::kUnknownPosition));
+  EXPECT_THAT(listener_.ends, ElementsAre(WatchEnd::kUnknownPosition));
   const auto resumed = Queue({}, At(8));
   resumed->EndIfFrom(8);
-  EXPECT_THAT(listener_.ends_, ElementsAre(WatchEnd::kUnknownPosition, WatchEnd::kUnknownPosition));
+  EXPECT_THAT(listener_.ends, ElementsAre(WatchEnd::kUnknownPosition, WatchEnd::kUnknownPosition));
 }
 
 TEST_F(WatchQueueTest, ADetachedListenerIsNotCalled) {
@@ -261,8 +261,8 @@ TEST_F(WatchQueueTest, ADetachedListenerIsNotCalled) {
   queue->Tick(now_ + seconds(100));
   queue->End(WatchEnd::kCancelled);
   EXPECT_THAT(Told(), ElementsAre("@0"));
-  EXPECT_THAT(listener_.ends_, IsEmpty());
-  EXPECT_EQ(listener_.cuts_, 0);
+  EXPECT_THAT(listener_.ends, IsEmpty());
+  EXPECT_EQ(listener_.cuts, 0);
 }
 
 // A stream whose answers another thread takes, as gRPC's do.
@@ -270,27 +270,27 @@ class ThreadedListener : public WatchListener {
  public:
   ~ThreadedListener() override { Stop(); }
   void Start(WatchQueue* queue) {
-    thread_ = std::thread([this, queue] {
-      while (!stopping_) {
-        if (sending_.exchange(false)) queue->Sent(WatchQueue::Clock::now());
+    thread = std::thread([this, queue] {
+      while (!stopping) {
+        if (sending.exchange(false)) queue->Sent(WatchQueue::Clock::now());
         std::this_thread::yield();
       }
     });
   }
   void Stop() {
-    stopping_ = true;
-    if (thread_.joinable()) thread_.join();
+    stopping = true;
+    if (thread.joinable()) thread.join();
   }
   void Send(WatchAnswer answer) override {
-    told_ += answer.entries;
-    sending_ = true;
+    told += answer.entries;
+    sending = true;
   }
-  void End(WatchEnd, const WatchPosition&) override { ended_ = true; }
+  void End(WatchEnd, const WatchPosition&) override { ended = true; }
   void Cut() override {}
 
-  std::string told_;  // The queue's lock guards it, until Detach.
-  std::atomic<bool> sending_ = false, stopping_ = false, ended_ = false;
-  std::thread thread_;
+  std::string told;  // The queue's lock guards it, until Detach.
+  std::atomic<bool> sending = false, stopping = false, ended = false;
+  std::thread thread;
 };
 
 // As the feed does it: what is new for all, then the next piece for one who is behind.
@@ -334,9 +334,9 @@ TEST(WatchQueueThreadsTest, AllAreToldAllWhileTheyTakeAndLeave) {
     queues[i]->Detach();
     listeners[i]->Stop();
     const bool left = i == 0;
-    EXPECT_TRUE(left || listeners[i]->told_ == expected) << i;
+    EXPECT_TRUE(left || listeners[i]->told == expected) << i;
   }
-  EXPECT_TRUE(listeners[0]->ended_);
+  EXPECT_TRUE(listeners[0]->ended);
 }
 
 }  // namespace
