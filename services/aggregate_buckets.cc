@@ -19,7 +19,8 @@
 namespace energysites {
 namespace {
 
-constexpr size_t kMostBuckets = 100000;
+// A bucket takes up to some 260 bytes, and a gRPC client by default no answer above 4 MiB.
+constexpr size_t kMostBuckets = 10000;
 constexpr int64_t kMostSeconds = int64_t{366} * 24 * 60 * 60;
 constexpr int64_t kMicrosecondsPerSecond = 1000000;
 

@@ -17,7 +17,7 @@ namespace energysites {
 // whenever they show a full one or are changed: an hour that the clocks show twice is two buckets.
 //
 // Returns INVALID_ARGUMENT for an unknown time zone (`time_zone.known`), a fixed length of more
-// than 366 days (`bucket.length`), or more than 100,000 buckets of all sites (`end_time.buckets`).
+// than 366 days (`bucket.length`), or more than 10,000 buckets of all sites (`end_time.buckets`).
 absl::StatusOr<std::vector<int64_t>> AggregateBuckets(const v1::AggregateLiveDataRequest& request);
 
 }  // namespace energysites

@@ -303,6 +303,26 @@ def test_the_ends_of_time(stubs, maintain):
             assert [one.count for one in buckets] == [1]
 
 
+def test_the_largest_answer_reaches_a_client_with_default_limits(stubs, rest):
+    site_id = create_site(stubs).id
+    first = -62135596800  # Whose seconds are the longest on the wire.
+    store(stubs, [entry(site_id, dt_stamp=stamp(first + second), bio_notification=True,
+                        cro_notification=True) for second in range(10_000)])  # fmt: skip
+    wanted = request([site_id], EPOCH, EPOCH, "1s")
+    wanted.start_time.CopyFrom(stamp(first))
+    wanted.end_time.CopyFrom(stamp(first + 10_000))
+    answer = stubs.live_data.AggregateLiveData(wanted, timeout=60)
+    assert len(answer.buckets) == 10_000
+    found = rest.get(
+        f"/v1/liveData:aggregate?site_ids={site_id}&start_time=0001-01-01T00:00:00Z"
+        "&end_time=0001-01-01T02:46:40Z&bucket=1s"
+    ).json()
+    assert len(found["buckets"]) == 10_000
+    wanted.end_time.nanos = 1000
+    failure = fail(stubs.live_data.AggregateLiveData, wanted)
+    assert failure.violations == [("end_time", "end_time.buckets")]
+
+
 def test_what_is_refused(stubs, database):
     site_id = create_site(stubs).id
     start, end = moment("2024-01-01T00:00"), moment("2025-01-01T00:00")
