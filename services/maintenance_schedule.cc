@@ -1,6 +1,7 @@
 #include "services/maintenance_schedule.h"
 
 #include <chrono>
+#include <cstdint>
 #include <utility>
 
 #include "services/log.h"
@@ -25,6 +26,12 @@ MaintenanceSchedule::MaintenanceSchedule(std::string work, const std::string& ds
                   .Help("1 if this process is the one that does this work.")
                   .Register(registry)
                   .Add({{"work", work_}})),
+      waiting_(
+          prometheus::BuildGauge()
+              .Name("energy_sites_maintenance_waiting")
+              .Help("What a step of maintenance left to do at its last run, where this process "
+                    "leads: of rollups, the buckets to be refolded.")
+              .Register(registry)),
       session_(storage::MaintenanceSession(dsn)),
       thread_([this] { Repeat(); }) {}
 
@@ -62,17 +69,25 @@ void MaintenanceSchedule::Repeat() {
 
 void MaintenanceSchedule::RunSteps() {
   for (const storage::MaintenanceStep& step : steps_) {
-    const absl::StatusOr<std::string> done = step.run(session_);
-    if (!done.ok()) {
-      Failed(step.name, done.status());
-      if (!leads_) return;
-      continue;
-    }
-    Count(step.name, "done");
-    if (!done->empty()) {
-      Log(spdlog::level::info, "maintenance", {{"step", step.name}, {"done", *done}});
-    }
+    Run(step);
+    if (leads_ && step.waiting != nullptr) TellWaiting(step);
+    if (!leads_) return;
   }
+}
+
+void MaintenanceSchedule::Run(const storage::MaintenanceStep& step) {
+  const absl::StatusOr<std::string> done = step.run(session_);
+  if (!done.ok()) return Failed(step.name, done.status());
+  Count(step.name, "done");
+  if (!done->empty()) {
+    Log(spdlog::level::info, "maintenance", {{"step", step.name}, {"done", *done}});
+  }
+}
+
+void MaintenanceSchedule::TellWaiting(const storage::MaintenanceStep& step) {
+  const absl::StatusOr<int64_t> waiting = step.waiting(session_);
+  if (!waiting.ok()) return Failed(step.name, waiting.status());
+  waiting_.Add({{"step", step.name}}).Set(static_cast<double>(*waiting));
 }
 
 bool MaintenanceSchedule::Leads() {
@@ -87,6 +102,11 @@ void MaintenanceSchedule::SetLeads(bool leads) {
   if (leads && !leads_) Log(spdlog::level::info, "leads maintenance", {{"work", work_}});
   leads_ = leads;
   leader_.Set(leads ? 1 : 0);
+  if (leads) return;
+  // The new leader tells it.
+  for (const storage::MaintenanceStep& step : steps_) {
+    if (step.waiting != nullptr) waiting_.Add({{"step", step.name}}).Set(0);
+  }
 }
 
 void MaintenanceSchedule::Count(const char* step, const char* outcome) {

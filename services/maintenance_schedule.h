@@ -37,6 +37,8 @@ class MaintenanceSchedule {
  private:
   void Repeat();
   void RunSteps();
+  void Run(const storage::MaintenanceStep& step);
+  void TellWaiting(const storage::MaintenanceStep& step);
   // Whether this process leads, maybe from now on.
   bool Leads();
   void SetLeads(bool leads);
@@ -49,6 +51,7 @@ class MaintenanceSchedule {
   const std::function<bool()> may_run_;
   prometheus::Family<prometheus::Counter>& runs_;
   prometheus::Gauge& leader_;
+  prometheus::Family<prometheus::Gauge>& waiting_;
   storage::Session session_;
   bool leads_ = false;  // While the session's connection lasts.
   std::mutex mutex_;

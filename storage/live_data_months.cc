@@ -13,7 +13,6 @@ namespace {
 
 using google::protobuf::Empty;
 
-constexpr int kBucketsAtOnce = 1000;
 constexpr int kEntriesAtOnce = 5000;
 
 constexpr Statement kFindMissingMonths = {"find_missing_months", R"sql(
@@ -123,14 +122,6 @@ absl::StatusOr<std::string> DropMonths(Session& session) {
   return dropped.empty() ? "" : absl::StrCat("dropped ", absl::StrJoin(dropped, ", "));
 }
 
-absl::Status RefoldAll(Session& session) {
-  while (true) {
-    const auto settled = RefoldDirtyBuckets(session, kBucketsAtOnce);
-    if (!settled.ok()) return settled.status();
-    if (*settled < kBucketsAtOnce) return absl::OkStatus();
-  }
-}
-
 }  // namespace
 
 Statements LiveDataMonthStatements() {
@@ -189,7 +180,7 @@ absl::StatusOr<std::string> RefuseOldEntries(Session& session, absl::Duration re
     if (*refused) {
       return moment.empty() ? "" : absl::StrCat("refused entries before ", moment, " from now on");
     }
-    const absl::Status refolded = RefoldAll(session);
+    const absl::Status refolded = RefoldDirtyBuckets(session).status();
     if (!refolded.ok()) return refolded;
   }
   return absl::AbortedError(absl::StrCat("rollups before ", moment, " are not up to date yet"));

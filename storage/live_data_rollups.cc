@@ -1,5 +1,7 @@
 #include "storage/live_data_rollups.h"
 
+#include <string>
+
 #include "storage/live_data_fold.h"
 
 namespace energysites::storage {
@@ -16,9 +18,11 @@ constexpr Statement kLockRollups = {"lock_rollups", R"sql(
 // that it sees, which are those of these marks' transactions and of earlier ones.
 // Sites are locked before their marks, as DeleteSite does it, and to the end, so that the foreign
 // key holds for what is inserted; one that is being deleted needs no rollup any more.
+// Goes on behind the bucket ($2, $3), so that writers cannot keep it from coming to the last one.
 constexpr Statement kRefoldDirtyBuckets = {"refold_dirty_buckets", R"sql(
   WITH picked AS MATERIALIZED (
     SELECT site_id, bucket FROM live_data_dirty_buckets
+    WHERE (site_id, bucket) > ($2, $3)
     GROUP BY site_id, bucket ORDER BY site_id, bucket LIMIT $1
   ), site AS MATERIALIZED (
     SELECT id FROM sites WHERE id IN (SELECT site_id FROM picked) AND delete_time IS NULL
@@ -69,12 +73,37 @@ constexpr Statement kRefoldDirtyBuckets = {"refold_dirty_buckets", R"sql(
        excluded.net_load_kwh_first, excluded.net_load_kwh_last, excluded.pv_notifications,
        excluded.bio_notifications, excluded.cro_notifications)
   )
-  SELECT count(*) AS settled FROM picked
+  SELECT site_id, bucket, count(*) OVER () AS settled
+  FROM picked ORDER BY site_id DESC, bucket DESC LIMIT 1
 )sql"};
+
+constexpr Statement kCountDirtyBuckets = {"count_dirty_buckets", R"sql(
+  SELECT count(*) AS dirty FROM (SELECT DISTINCT site_id, bucket FROM live_data_dirty_buckets) AS b
+)sql"};
+
+// The last bucket of a part, as the database writes it.
+struct Place {
+  int64_t site_id = 0;
+  std::string bucket = "-infinity";
+};
+
+// Settles up to `limit` buckets behind `place`, and moves it on. Returns how many.
+absl::StatusOr<int64_t> RefoldPart(Session& session, int limit, Place& place) {
+  return session.Transact([&](pqxx::work& tx) -> absl::StatusOr<int64_t> {
+    tx.exec_prepared(kLockRollups.name);
+    const pqxx::result last =
+        tx.exec_prepared(kRefoldDirtyBuckets.name, limit, place.site_id, place.bucket);
+    if (last.empty()) return 0;
+    place = {last[0]["site_id"].as<int64_t>(), last[0]["bucket"].as<std::string>()};
+    return last[0]["settled"].as<int64_t>();
+  });
+}
 
 }  // namespace
 
-Statements LiveDataRollupStatements() { return {&kLockRollups, &kRefoldDirtyBuckets}; }
+Statements LiveDataRollupStatements() {
+  return {&kLockRollups, &kRefoldDirtyBuckets, &kCountDirtyBuckets};
+}
 
 int64_t BucketOf(int64_t microseconds) {
   const int64_t past = microseconds % kRollupMicroseconds;
@@ -86,10 +115,20 @@ int64_t BucketOf(const google::protobuf::Timestamp& stamp) {
   return BucketOf(stamp.seconds() * kMicrosecondsPerSecond);
 }
 
-absl::StatusOr<int64_t> RefoldDirtyBuckets(Session& session, int limit) {
-  return session.Transact([&](pqxx::work& tx) -> absl::StatusOr<int64_t> {
-    tx.exec_prepared(kLockRollups.name);
-    return tx.exec_prepared1(kRefoldDirtyBuckets.name, limit)["settled"].as<int64_t>();
+absl::StatusOr<int64_t> RefoldDirtyBuckets(Session& session, int at_once) {
+  Place place;
+  int64_t sum = 0;
+  while (true) {
+    const auto settled = RefoldPart(session, at_once, place);
+    if (!settled.ok()) return settled.status();
+    sum += *settled;
+    if (*settled < at_once) return sum;
+  }
+}
+
+absl::StatusOr<int64_t> CountDirtyBuckets(Session& session) {
+  return session.Transact([](pqxx::work& tx) -> absl::StatusOr<int64_t> {
+    return tx.exec_prepared1(kCountDirtyBuckets.name)["dirty"].as<int64_t>();
   });
 }
 

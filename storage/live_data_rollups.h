@@ -21,13 +21,16 @@ Statements LiveDataRollupStatements();
 int64_t BucketOf(int64_t microseconds);
 int64_t BucketOf(const google::protobuf::Timestamp& stamp);
 
-// Makes the rollups of up to `limit` marked buckets anew, in one transaction, and takes their marks
-// away. A mark whose transaction is still open stays for another time. Buckets before
-// live_data_window.kept_from are frozen: their rollups stay as they are. One caller at a time;
-// others wait.
+// Makes the rollups of all marked buckets anew, up to `at_once` of them in a transaction, and takes
+// their marks away. A mark whose transaction is still open stays for another time, and so may one
+// that is made meanwhile. Buckets before live_data_window.kept_from are frozen: their rollups stay
+// as they are. One transaction at a time, of all callers; others wait.
 //
-// Returns how many buckets were settled; 0 if there is nothing left to do.
-absl::StatusOr<int64_t> RefoldDirtyBuckets(Session& session, int limit);
+// Returns how many buckets were settled.
+absl::StatusOr<int64_t> RefoldDirtyBuckets(Session& session, int at_once = 1000);
+
+// How many buckets are marked.
+absl::StatusOr<int64_t> CountDirtyBuckets(Session& session);
 
 }  // namespace energysites::storage
 

@@ -10,7 +10,6 @@
 namespace energysites::storage {
 namespace {
 
-constexpr int kBucketsAtOnce = 1000;
 constexpr int kSessionsAtOnce = 1000;
 // Of one step, so that the others get their turn.
 constexpr int kMostParts = 100;
@@ -36,6 +35,10 @@ absl::StatusOr<int64_t> ForgetIngestSessions(Session& session, absl::Duration tt
   });
 }
 
+std::string Said(const char* done, int64_t count) {
+  return count == 0 ? "" : absl::StrCat(done, " ", count);
+}
+
 // Runs `part`, which does up to `limit` in a transaction, until there is no more of it for now.
 template <class Part>
 absl::StatusOr<std::string> InParts(const char* done, int limit, Part part) {
@@ -46,7 +49,7 @@ absl::StatusOr<std::string> InParts(const char* done, int limit, Part part) {
     sum += *count;
     if (*count < limit) break;
   }
-  return sum == 0 ? "" : absl::StrCat(done, " ", sum);
+  return Said(done, sum);
 }
 
 }  // namespace
@@ -56,10 +59,12 @@ Statements MaintenanceStatements() { return {&kTryLead, &kForgetIngestSessions};
 std::vector<MaintenanceStep> RowMaintenance(const MaintenanceOptions& options) {
   return {
       {"rollups",
-       [](Session& session) {
-         return InParts("refolded buckets:", kBucketsAtOnce,
-                        [&] { return RefoldDirtyBuckets(session, kBucketsAtOnce); });
-       }},
+       [](Session& session) -> absl::StatusOr<std::string> {
+         const absl::StatusOr<int64_t> settled = RefoldDirtyBuckets(session);
+         if (!settled.ok()) return settled.status();
+         return Said("refolded buckets:", *settled);
+       },
+       CountDirtyBuckets},
       {"request_ids",
        [ttl = options.request_id_ttl](Session& session) {
          return InParts("forgot request_ids:", kRequestsForgottenAtOnce,

@@ -2,6 +2,7 @@
 #ifndef STORAGE_MAINTENANCE_H_
 #define STORAGE_MAINTENANCE_H_
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
@@ -28,6 +29,8 @@ struct MaintenanceStep {
   const char* name;
   // Returns what was done, for people to read; empty if there was nothing to do.
   std::function<absl::StatusOr<std::string>(Session&)> run;
+  // Returns how much of it waits to be done; empty where nobody asks.
+  std::function<absl::StatusOr<int64_t>(Session&)> waiting = nullptr;
 };
 
 // What the role that serves may do: rollups are refolded, old request_ids and sessions forgotten.

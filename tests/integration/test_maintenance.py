@@ -482,6 +482,28 @@ def test_a_server_without_the_owner_maintains_rows_only(database, start_server):
     assert table(month(1)) not in partitions(database)
 
 
+def test_what_waits_to_be_refolded_is_told(database, start_server):
+    servers = [start_server(database, flags=("--maintenance_interval=100ms",)) for _ in range(2)]
+
+    def told():
+        return sorted(
+            metric(one, "energy_sites_maintenance_waiting", step="rollups") for one in servers
+        )
+
+    wait_until(lambda: any(runs(one, "rollups", "done") for one in servers), 20, "a leader")
+    stubs = Stubs(servers[0].address)
+    site_id = create_site(stubs).id
+    with database.connect() as connection, connection.transaction():
+        # Another refolding that takes long.
+        connection.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('energy-sites:rollups', 0))"
+        )
+        for minutes in (0, 0, 1, 15, 30):
+            create(stubs, site_id, month(-1) + datetime.timedelta(minutes=minutes))
+        wait_until(lambda: told() == [0, 3], 20, "the leader to tell of three buckets")
+    wait_until(lambda: told() == [0, 0] and len(rollups(database)) == 3, 20, "they are refolded")
+
+
 def test_a_server_whose_maintenance_fails_is_healthy(database, start_server):
     server = start_server(
         database,

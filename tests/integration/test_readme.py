@@ -8,9 +8,10 @@ import subprocess
 import sys
 
 import pytest
+import requests
 from google.rpc import code_pb2
 from support import readme, rules
-from support.process import BUILD, ROOT
+from support.process import BUILD, ROOT, wait_until
 from support.server import BINARY
 
 sys.path.insert(0, str(ROOT / "proto"))
@@ -21,6 +22,7 @@ RULES = "| field | of | must be | rule ids |"
 FLAGS = "| flag | default | meaning |"
 ERRORS = "| code | HTTP | when | details |"
 PARTS = "| part | what it runs |"
+METRICS = "| metric | meaning |"
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +139,17 @@ def test_the_errors_table_is_the_code(text):
             "ALREADY_EXISTS": "409", "ABORTED": "409", "RESOURCE_EXHAUSTED": "429",
             "UNAVAILABLE": "503", "DEADLINE_EXCEEDED": "504", "INTERNAL": "500"}  # fmt: skip
     assert {code: status for code, status, *_ in rows} == http
+
+
+def test_the_metrics_table_is_the_program(text, server):
+    def named():
+        page = requests.get(f"{server.admin_url}/metrics", timeout=10).text
+        return set(re.findall(r"^# TYPE (energy_sites_\w+) ", page, re.MULTILINE))
+
+    listed = {readme.codes(metric)[0] for metric, _ in readme.table(text, METRICS)}
+    # A counter is there once it has counted.
+    wait_until(lambda: "energy_sites_maintenance_runs_total" in named(), 20, "maintenance")
+    assert named() == listed
 
 
 def test_the_parts_table_is_tests_run(text):

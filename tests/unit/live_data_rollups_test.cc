@@ -64,8 +64,8 @@ class RollupsTest : public DatabaseTest {
     return absl::StrCat("WITH entry AS (DELETE FROM live_data WHERE id = ", id,
                         " RETURNING site_id, dt_stamp) ", kMark);
   }
-  int64_t Refold(int limit = 100) {
-    const auto settled = RefoldDirtyBuckets(session_, limit);
+  int64_t Refold(int at_once = 100) {
+    const auto settled = RefoldDirtyBuckets(session_, at_once);
     EXPECT_THAT(settled, IsOk());
     return settled.value_or(-1);
   }
@@ -131,12 +131,26 @@ TEST_F(RollupsTest, AnOpenTransactionIsFoldedOnceItCommits) {
   EXPECT_EQ(Rollups(), "0: 2 10 20 30 10 20 2 1 2 1 0");
 }
 
-TEST_F(RollupsTest, ALimitLeavesTheRestMarked) {
+TEST_F(RollupsTest, AreRefoldedInTransactionsOfSoManyUntilNoneIsMarked) {
   for (int i = 0; i < 3; ++i) Ask(Insertion(i, i * 900, "1"));
   Ask(Insertion(9, 0, "1"));  // A second mark of the first bucket goes with the first.
-  EXPECT_EQ(Refold(2), 2);
-  EXPECT_EQ(Marks(), "1");
-  EXPECT_EQ(Refold(2), 1);
+  // Buckets of another site, before and behind the last one of this.
+  const std::string other =
+      Ask("INSERT INTO sites (name, location) VALUES ('Weir', 'Brno') RETURNING id");
+  Ask(absl::StrCat("INSERT INTO live_data_dirty_buckets SELECT ", other, ", timestamptz '", kNoon,
+                   "' + n * interval '15 minutes' FROM generate_series(-1, 3) AS n"));
+  Ask(absl::StrCat("INSERT INTO live_data_dirty_buckets VALUES (", other,
+                   ", '0001-01-01T00:00:00Z'), (", other, ", '9999-12-31T23:45:00Z')"));
+  const auto dirty = CountDirtyBuckets(session_);
+  ASSERT_THAT(dirty, IsOk());
+  EXPECT_EQ(*dirty, 10);
+  EXPECT_EQ(Refold(2), 10);
+  EXPECT_EQ(Marks(), "0");
+  EXPECT_EQ(Rollups(),
+            "0: 2 1 1 2 1 1 2 1 2 1 0; "
+            "15: 1 1 1 1 1 1 1 1 1 0 0; "
+            "30: 1 1 1 1 1 1 1 1 1 1 0");
+  EXPECT_EQ(Ask("SELECT count(DISTINCT xmin::text) FROM live_data_rollups"), "2");
   EXPECT_EQ(Refold(2), 0);
 }
 
