@@ -82,10 +82,17 @@ def test_a_batch_with_one_entry_bad_in_each_way(stubs, database, site):
             (stamp(-62135596801), "timestamp.gte_lte"),
             (stamp(253402300800), "timestamp.gte_lte"),
             (stamp(JUNE, -1), "timestamp.valid"),
+            (stamp(JUNE, 1_000_000_000), "timestamp.valid"),
         ],
         "soc": [(-0.1, "double.gte_lte"), (100.1, "double.gte_lte"), (math.nan, "double.gte_lte")],
-        "load_kwh": [(-1, "double.gte"), (math.inf, "double.finite")],
-        "net_load_kwh": [(-1, "double.gte"), (math.inf, "double.finite")],
+        "load_kwh": [
+            (-1, "double.gte"), (math.inf, "double.finite"), (math.nan, "double.gte double.finite"),
+            (-math.inf, "double.gte double.finite"),
+        ],
+        "net_load_kwh": [
+            (-1, "double.gte"), (math.inf, "double.finite"), (math.nan, "double.gte double.finite"),
+            (-math.inf, "double.gte double.finite"),
+        ],
     }
     bad = [(one, "INVALID_ARGUMENT", field, "required") for field, one in lacking.items()]
     bad += [
@@ -122,7 +129,7 @@ def test_a_batch_with_one_entry_bad_in_each_way(stubs, database, site):
             request = error_details_pb2.BadRequest()
             assert details["BadRequest"].Unpack(request)
             found = [(each.field, each.reason) for each in request.field_violations]
-            assert found == [(f"entries[{index}].{field}", reason)]
+            assert found == [(f"entries[{index}].{field}", rule) for rule in reason.split()]
         elif code == "FAILED_PRECONDITION":
             info = error_details_pb2.ErrorInfo()
             assert details["ErrorInfo"].Unpack(info) and info.reason == reason

@@ -258,6 +258,52 @@ def test_a_client_that_never_reads_is_held_back(server, stubs, database):
     assert numbers_stored(database) == list(range(1, 11))
 
 
+def test_a_database_that_stands_still_holds_clients_back(start_server, database):
+    server = start_server(database, flags=("--lock_timeout=60s", "--statement_timeout=60s"))
+    stubs = Stubs(server.address)
+    site = create_site(stubs).id
+    clients, batches = 20, 100
+    body = numbered(site, 0, 10_000)
+    taken = [0] * clients
+
+    def requests(client):
+        start = live_data_pb2.IngestStart(session=f"s{client}")
+        yield live_data_pb2.IngestLiveDataRequest(start=start)
+        batch = live_data_pb2.IngestBatch(entries=body)
+        for sequence in range(1, batches + 1):
+            batch.sequence = taken[client] = sequence
+            yield live_data_pb2.IngestLiveDataRequest(batch=batch)
+
+    def stands_still():
+        before = sum(taken)
+        time.sleep(0.5)
+        return min(taken) > 0 and sum(taken) == before
+
+    with database.connect() as connection:
+        connection.execute("SELECT make_live_data_month(to_timestamp(%s))", [JUNE])
+        with connection.transaction():
+            connection.execute("LOCK TABLE live_data IN SHARE MODE")
+            calls = [
+                stubs.live_data.IngestLiveData(requests(client), timeout=120)
+                for client in range(clients)
+            ]
+            wait_until(stands_still, 60, "the server takes no more")
+            assert max(taken) < batches / 2
+            assert resident_bytes(server.process.pid) < 200 << 20
+            assert numbers_stored(database) == []
+        # They go on, but for those that gRPC cut off where --memory_limit_mib was reached.
+        gone_on = 0
+        for call in calls:
+            try:
+                gone_on += any(answer.committed_sequence > 0 for answer in call)
+            except grpc.RpcError as error:
+                assert failure_of(error).code == "RESOURCE_EXHAUSTED"
+            call.cancel()
+        assert gone_on > 0
+    assert create_site(stubs).id > site
+    stubs.close()
+
+
 def test_a_client_that_leaves_leaves_nothing_behind(server, stubs, database):
     site = create_site(stubs).id
     for number in range(30):

@@ -5,12 +5,13 @@ import subprocess
 import grpc
 from energysites.v1 import sites_pb2
 
-from support.calls import fail
+from support.calls import create_site, fail
+from support.ingest import Ingest, numbered, numbers_stored
 from support.stubs import Stubs
 
 
 def make_certificates(folder):
-    """An authority, and what it signed: `server` for 127.0.0.1, and `client`."""
+    """An authority, and what it signed: `server` for 127.0.0.1, and the certificates of clients."""
 
     def openssl(*arguments):
         subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
@@ -36,7 +37,15 @@ def make_certificates(folder):
             "-subj",
             f"/CN={authority}",
         )
-    for name, authority in (("server", "ca"), ("client", "ca"), ("spy", "stranger")):
+    for name, authority, subject in (
+        ("server", "ca", "IP:127.0.0.1"),
+        ("client", "ca", "IP:127.0.0.1"),
+        ("spy", "stranger", "IP:127.0.0.1"),
+        ("meter", "ca", "DNS:meter.example"),
+        ("renewed", "ca", "DNS:meter.example"),
+        ("gateway", "ca", "DNS:gateway.example"),
+        ("nameless", "ca", None),
+    ):
         openssl(
             *new,
             "-CA",
@@ -51,8 +60,7 @@ def make_certificates(folder):
             f"/CN={name}",
             "-addext",
             "basicConstraints=critical,CA:FALSE",
-            "-addext",
-            "subjectAltName=IP:127.0.0.1",
+            *(["-addext", f"subjectAltName={subject}"] if subject else []),
         )
     return lambda name: (folder / name).read_bytes()
 
@@ -83,3 +91,38 @@ def test_tls(start_server, database, tmp_path):
     assert tls_call(server.address, read("ca.pem"), *known) == "OK"
     assert tls_call(server.address, read("ca.pem"), *spy) == "UNAVAILABLE"
     assert tls_call(server.address, read("ca.pem")) == "UNAVAILABLE"
+
+
+def test_an_ingest_session_belongs_to_the_name_in_the_certificate(start_server, database, tmp_path):
+    read = make_certificates(tmp_path)
+    server = start_server(database, flags=[
+        f"--tls_cert={tmp_path}/server.pem", f"--tls_key={tmp_path}/server.key",
+        f"--tls_client_ca={tmp_path}/ca.pem",
+    ])  # fmt: skip
+
+    def caller(name):
+        pair = read(f"{name}.key"), read(f"{name}.pem")
+        return Stubs(server.address, grpc.ssl_channel_credentials(read("ca.pem"), *pair))
+
+    callers = {name: caller(name) for name in ("meter", "gateway", "nameless", "renewed")}
+    site = create_site(callers["meter"]).id
+    first = {}
+    for number, name in enumerate(("meter", "gateway", "nameless")):
+        stream = first[name] = Ingest(callers[name])
+        assert stream.answer().committed_sequence == 0, f"{name} has its own"
+        stream.send(1, numbered(site, 10 * number, 1))
+        stream.until(1)
+    # Nobody took anything from another one.
+    for number, (name, stream) in enumerate(first.items()):
+        stream.send(2, numbered(site, 10 * number + 1, 1))
+        stream.until(2)
+        if name != "meter":
+            assert stream.rest() == []
+    taker = Ingest(callers["renewed"], acknowledged=2)
+    assert taker.answer().committed_sequence == 2
+    first["meter"].send(3, numbered(site, 100, 1))
+    assert first["meter"].failure().reason == "INGEST_SESSION_TAKEN_OVER"
+    assert taker.rest() == []
+    assert numbers_stored(database) == [0, 1, 10, 11, 20, 21]
+    for each in callers.values():
+        each.close()

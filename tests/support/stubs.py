@@ -36,8 +36,12 @@ def generate():
 class Stubs:
     """The three services at `address`: `stubs.sites.GetSite(request)`, and so on."""
 
-    def __init__(self, address):
-        self.channel = grpc.insecure_channel(address)
+    def __init__(self, address, credentials=None):
+        self.channel = (
+            grpc.secure_channel(address, credentials)
+            if credentials
+            else grpc.insecure_channel(address)
+        )
         for name in NAMES:
             module = importlib.import_module(f"energysites.v1.{name}_pb2_grpc")
             service = "".join(word.capitalize() for word in name.split("_"))
