@@ -25,6 +25,8 @@ ABSL_FLAG(std::vector<std::string>, services,
 ABSL_FLAG(int, database_connections, 8, "connections to the database, 1 to 1000");
 ABSL_FLAG(int, export_connections, 4,
           "connections for exports and downloads, each of which uses one, 1 to 1000");
+ABSL_FLAG(absl::Duration, export_stall_timeout, absl::Minutes(1),
+          "how long the client of an export or download may take nothing before it is dropped");
 ABSL_FLAG(int, ingest_connections, 4, "connections for the streams of IngestLiveData, 1 to 1000");
 ABSL_FLAG(int, watch_limit, 1000, "streams of WatchLiveData at one time, 1 to 100000");
 ABSL_FLAG(absl::Duration, watch_stall_timeout, absl::Seconds(30),
@@ -170,6 +172,7 @@ absl::StatusOr<ServerOptions> ServerOptionsFromFlags() {
   checks.Update(
       CheckRange("database_connections", absl::GetFlag(FLAGS_database_connections), 1, 1000));
   checks.Update(CheckRange("export_connections", absl::GetFlag(FLAGS_export_connections), 1, 1000));
+  checks.Update(CheckTimeout("export_stall_timeout", absl::GetFlag(FLAGS_export_stall_timeout)));
   checks.Update(CheckRange("ingest_connections", absl::GetFlag(FLAGS_ingest_connections), 1, 1000));
   checks.Update(CheckRange("watch_limit", absl::GetFlag(FLAGS_watch_limit), 1, 100000));
   checks.Update(CheckTimeout("watch_stall_timeout", absl::GetFlag(FLAGS_watch_stall_timeout)));
@@ -230,6 +233,7 @@ absl::StatusOr<ServerOptions> ServerOptionsFromFlags() {
   // An export runs for as long as its client reads; StreamWriter ends those that stall.
   options.export_executor.session.statement_timeout = absl::ZeroDuration();
   options.export_executor.session.idle_in_transaction_timeout = absl::ZeroDuration();
+  options.export_stall_timeout = absl::GetFlag(FLAGS_export_stall_timeout);
   options.ingest_executor = options.executor;
   options.ingest_executor.connections = absl::GetFlag(FLAGS_ingest_connections);
   options.live_data_feed.dsn = *dsn;

@@ -21,6 +21,7 @@ struct ServerOptions {
   std::set<std::string> services;
   storage::ExecutorOptions executor, export_executor, ingest_executor;
   storage::LiveDataFeedOptions live_data_feed;
+  absl::Duration export_stall_timeout;
   absl::Duration drain;
   std::string tls_cert_file, tls_key_file, tls_client_ca_file;  // Empty for none.
   storage::MaintenanceOptions maintenance;

@@ -175,7 +175,13 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
   };
   storage::LiveDataFeed feed(feed_options);
   Draining draining;
-  ServiceContext context{executor, export_executor, ingest_executor, feed, draining, *registry};
+  ServiceContext context{executor,
+                         export_executor,
+                         ingest_executor,
+                         feed,
+                         draining,
+                         *registry,
+                         options.export_stall_timeout};
 
   std::vector<std::unique_ptr<grpc::Service>> services;
   std::vector<std::string> names;

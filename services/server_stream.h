@@ -12,6 +12,8 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "grpc/grpc.h"
 #include "grpcpp/impl/codegen/proto_utils.h"
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/byte_buffer.h"
@@ -33,7 +35,7 @@ class StreamWriter {
 
   // Takes one serialized answer. Blocks while the answer before is on its way, so that no more than
   // two are in memory. Returns CANCELLED if the client left and RESOURCE_EXHAUSTED if it took
-  // nothing for a minute, which cuts it off; the handler then ends with that status.
+  // nothing for ServiceContext::export_stall_timeout; the handler then ends with that status.
   virtual absl::Status Write(grpc::ByteBuffer answer) = 0;
 
  protected:
@@ -50,6 +52,7 @@ class ServerStreamMethod {
   ServerStreamMethod(ServiceContext& context, const std::string& service, const std::string& name,
                      Validator validator, Handler handler)
       : executor_(context.export_executor),
+        stall_timeout_(absl::ToChronoMilliseconds(context.export_stall_timeout)),
         validator_(std::move(validator)),
         handler_(std::move(handler)),
         observer_(context.metrics, "server_stream", service, name) {}
@@ -64,6 +67,7 @@ class ServerStreamMethod {
   class Call;
 
   storage::Executor& executor_;
+  const std::chrono::milliseconds stall_timeout_;
   const Validator validator_;
   const Handler handler_;
   MethodObserver observer_;
@@ -110,8 +114,6 @@ class ServerStreamMethod<Request>::Call final : public grpc::ServerWriteReactor<
   void OnDone() override { delete this; }
 
  private:
-  static constexpr std::chrono::seconds kLongestStall{60};
-
   absl::Status Accept(grpc::ByteBuffer request) {
     if (!grpc::SerializationTraits<Request>::Deserialize(&request, &request_).ok()) {
       return MalformedRequest(Request::descriptor()->full_name());
@@ -135,17 +137,25 @@ class ServerStreamMethod<Request>::Call final : public grpc::ServerWriteReactor<
 
   absl::Status AwaitWritten() {
     std::unique_lock<std::mutex> lock(mutex_);
-    const bool in_time =
-        changed_.wait_for(lock, kLongestStall, [this] { return !writing_ || cancelled_; });
+    const auto over = [this] { return !writing_ || cancelled_; };
+    if (!stalled_) stalled_ = !changed_.wait_for(lock, method_.stall_timeout_, over);
     if (cancelled_) return absl::CancelledError("the caller gave up");
-    return in_time ? absl::OkStatus() : ReaderTooSlow();
+    return stalled_ ? ReaderTooSlow() : absl::OkStatus();
+  }
+
+  // Gives up the answer on its way, behind which Finish would have to wait. TryCancel would say
+  // CANCELLED; this says `why` at once, if only its code and text.
+  void Cut(const absl::Status& why) {
+    const grpc::Status status = ToGrpc(why);
+    grpc_call_cancel_with_status(context_->c_call(),
+                                 static_cast<grpc_status_code>(status.error_code()),
+                                 status.error_message().c_str(), nullptr);
   }
 
   void End(absl::Status status) {
     const absl::Status written = AwaitWritten();
     if (status.ok()) status = written;
-    // An answer that nobody takes would hold the status back.
-    if (!written.ok()) context_->TryCancel();
+    if (!written.ok()) Cut(written);
     {
       std::unique_lock<std::mutex> lock(mutex_);
       changed_.wait(lock, [this] { return !writing_; });
@@ -165,6 +175,7 @@ class ServerStreamMethod<Request>::Call final : public grpc::ServerWriteReactor<
   std::condition_variable changed_;
   bool cancelled_ = false;
   bool writing_ = false;
+  bool stalled_ = false;
   grpc::ByteBuffer answer_;
 };
 

@@ -2,6 +2,7 @@
 #ifndef SERVICES_SERVICE_CONTEXT_H_
 #define SERVICES_SERVICE_CONTEXT_H_
 
+#include "absl/time/time.h"
 #include "prometheus/registry.h"
 #include "services/draining.h"
 #include "storage/executor.h"
@@ -18,6 +19,8 @@ struct ServiceContext {
   storage::LiveDataFeed& live_data_feed;
   Draining& draining;
   prometheus::Registry& metrics;
+  // How long the client of an export may take nothing.
+  absl::Duration export_stall_timeout;
 };
 
 }  // namespace energysites

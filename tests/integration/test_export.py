@@ -11,6 +11,7 @@ from energysites.v1 import live_data_pb2
 from google.protobuf import field_mask_pb2, timestamp_pb2
 from support.calls import JUNE, create_site, entry, fail, failure_of, stamp
 from support.server import Server
+from support.stubs import Stubs
 
 MONTH = 30 * 86400
 FAR_PAST, FAR_FUTURE = -62135596800, 253402300799
@@ -173,9 +174,34 @@ def test_a_client_that_leaves_stops_the_query(stubs, database):
     assert len(export(stubs)) == 300_001
 
 
-def test_exports_have_connections_of_their_own(start_server, database):
-    from support.stubs import Stubs
+def test_a_client_that_takes_nothing_is_dropped(start_server, database):
+    server: Server = start_server(database, flags=("--export_stall_timeout=1s",))
+    clients = Stubs(server.address)
+    many(clients, database, 300_000)
+    stream = clients.live_data.ExportLiveData(live_data_pb2.ExportLiveDataRequest(), timeout=60)
+    taken = next(stream).entry_count
+    wait_until(lambda: exports_running(database) == 1)
+    wait_until(lambda: exports_running(database) == 0)
+    with pytest.raises(grpc.RpcError) as error:
+        for answer in stream:
+            taken += answer.entry_count
+    failure = failure_of(error.value)
+    assert (failure.code, failure.text) == (
+        "RESOURCE_EXHAUSTED", "the client takes the answers too slowly"
+    )  # fmt: skip
+    assert 0 < taken < 300_001
+    # One that is only slow is not.
+    stream = clients.live_data.ExportLiveData(live_data_pb2.ExportLiveDataRequest(), timeout=60)
+    taken = 0
+    for number, answer in enumerate(stream):
+        taken += answer.entry_count
+        if number % 10 == 0:
+            time.sleep(0.3)
+    assert taken == 300_001
+    clients.close()
 
+
+def test_exports_have_connections_of_their_own(start_server, database):
     server: Server = start_server(database, flags=("--export_connections=1",))
     clients = Stubs(server.address)
     many(clients, database, 300_000)
