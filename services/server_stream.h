@@ -94,7 +94,7 @@ class ServerStreamMethod<Request>::Call final : public grpc::ServerWriteReactor<
   absl::Status Write(grpc::ByteBuffer answer) override {
     const absl::Status ready = AwaitWritten();
     if (!ready.ok()) return ready;
-    answer_ = std::move(answer);
+    answer_.Swap(&answer);
     SetWriting(true);
     this->StartWrite(&answer_);
     return absl::OkStatus();
