@@ -28,7 +28,7 @@ using storage::Page;
 using storage::Session;
 
 // One ride at a time: two would be smaller ones, each with a commit of its own to wait for.
-constexpr storage::BatcherOptions kManyCreates = {/*most_riders=*/512, /*concurrent_rides=*/1,
+constexpr storage::BatcherOptions kManyCreates = {/*most_riders=*/512, /*concurrent_rides=*/2,
                                                   /*queue_limit=*/4000};
 
 LiveDataWriter::CreateCall CreateCallOf(const v1::CreateLiveDataEntryRequest& request) {

@@ -1,62 +1,147 @@
 #include "services/log.h"
 
-#include <memory>
+#include <unistd.h>
 
+#include <cerrno>
+#include <chrono>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "spdlog/async.h"
-#include "spdlog/sinks/stdout_sinks.h"
+#include "spdlog/logger.h"
+#include "spdlog/sinks/sink.h"
 #include "spdlog/spdlog.h"
 
 namespace energysites {
 namespace {
 
-constexpr size_t kWaitingLines = 8192;
+constexpr size_t kMostWaitingBytes = 4 << 20;
+constexpr auto kGathering = std::chrono::milliseconds(10);
 
-std::string Quoted(absl::string_view text) {
-  std::string quoted = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      quoted += {'\\', c};
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      absl::StrAppendFormat(&quoted, "\\u%04x", c);
-    } else {
-      quoted += c;
+void WriteToStandardError(absl::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = write(STDERR_FILENO, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return;  // Nobody reads it any more.
+    bytes.remove_prefix(static_cast<size_t>(written));
+  }
+}
+
+// Gathers lines and writes many at once from a thread of its own: a wake-up and a system call for
+// each would cost a busy server more than the lines themselves.
+class GatheringSink final : public spdlog::sinks::sink {
+ public:
+  GatheringSink() : writer_([this] { Write(); }) {}
+
+  ~GatheringSink() override {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      ending_ = true;
+    }
+    changed_.notify_one();
+    writer_.join();
+  }
+
+  void log(const spdlog::details::log_msg& message) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (waiting_.size() + message.payload.size() > kMostWaitingBytes) {
+      ++dropped_;
+      return;
+    }
+    if (waiting_.empty()) changed_.notify_one();
+    waiting_.append(message.payload.data(), message.payload.size());
+    waiting_ += '\n';
+  }
+
+  // Lines come whole, and are written soon.
+  void flush() override {}
+  void set_pattern(const std::string&) override {}
+  void set_formatter(std::unique_ptr<spdlog::formatter>) override {}
+
+ private:
+  void Write() {
+    std::string lines;
+    std::unique_lock<std::mutex> lock(mutex_);
+    while (true) {
+      changed_.wait(lock, [this] { return ending_ || !waiting_.empty(); });
+      changed_.wait_for(lock, kGathering, [this] { return ending_; });
+      if (waiting_.empty()) return;
+      if (dropped_ > 0) {
+        absl::StrAppend(&waiting_, "{\"level\":\"warning\",\"event\":\"lines dropped\",\"lines\":",
+                        dropped_, "}\n");
+        dropped_ = 0;
+      }
+      lines.swap(waiting_);
+      lock.unlock();
+      WriteToStandardError(lines);
+      lines.clear();
+      lock.lock();
     }
   }
-  return quoted + '"';
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool ending_ = false;
+  std::string waiting_;
+  size_t dropped_ = 0;
+  std::thread writer_;
+};
+
+void AppendQuoted(std::string& line, absl::string_view text) {
+  line += '"';
+  for (const char c : text) {
+    if (c == '"' || c == '\\') {
+      line += {'\\', c};
+    } else if (static_cast<unsigned char>(c) < 0x20) {
+      absl::StrAppendFormat(&line, "\\u%04x", c);
+    } else {
+      line += c;
+    }
+  }
+  line += '"';
 }
 
 }  // namespace
 
 void StartLog(spdlog::level::level_enum level) {
-  spdlog::init_thread_pool(kWaitingLines, 1);
-  auto logger = std::make_shared<spdlog::async_logger>(
-      "energy-sites", std::make_shared<spdlog::sinks::stderr_sink_mt>(), spdlog::thread_pool(),
-      spdlog::async_overflow_policy::overrun_oldest);
+  auto logger =
+      std::make_shared<spdlog::logger>("energy-sites", std::make_shared<GatheringSink>());
   logger->set_level(level);
-  logger->set_pattern("%v");
   spdlog::set_default_logger(logger);
 }
 
 void FlushLog() { spdlog::shutdown(); }
 
-LogField::LogField(absl::string_view name, absl::string_view text)
-    : json(absl::StrCat(Quoted(name), ":", Quoted(text))) {}
-
-LogField::LogField(absl::string_view name, double number)
-    : json(absl::StrCat(Quoted(name), ":", number)) {}
+void LogField::AppendTo(std::string& line) const {
+  line += ',';
+  AppendQuoted(line, name_);
+  line += ':';
+  if (is_number_) {
+    absl::StrAppend(&line, number_);
+  } else {
+    AppendQuoted(line, text_);
+  }
+}
 
 void Log(spdlog::level::level_enum level, absl::string_view event,
          std::initializer_list<LogField> fields) {
   spdlog::logger* const logger = spdlog::default_logger_raw();
   if (logger == nullptr || !logger->should_log(level)) return;
   const auto name = spdlog::level::to_string_view(level);
-  std::string line = absl::StrCat(
-      "{\"time\":\"", absl::FormatTime("%Y-%m-%dT%H:%M:%E6SZ", absl::Now(), absl::UTCTimeZone()),
-      "\",\"level\":", Quoted({name.data(), name.size()}), ",\"event\":", Quoted(event));
-  for (const LogField& field : fields) absl::StrAppend(&line, ",", field.json);
+  std::string line;
+  line.reserve(512);
+  absl::StrAppend(&line, "{\"time\":\"",
+                  absl::FormatTime("%Y-%m-%dT%H:%M:%E6SZ", absl::Now(), absl::UTCTimeZone()),
+                  "\",\"level\":");
+  AppendQuoted(line, {name.data(), name.size()});
+  line += ",\"event\":";
+  AppendQuoted(line, event);
+  for (const LogField& field : fields) field.AppendTo(line);
   line += '}';
   logger->log(level, line);
 }

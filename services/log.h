@@ -4,31 +4,37 @@
 
 #include <initializer_list>
 #include <string>
-#include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "spdlog/common.h"
 
 namespace energysites {
 
-// Call once, before the first Log. When the writer falls behind, the oldest waiting lines are
-// dropped rather than calls delayed.
+// Call once, before the first Log. When nobody reads the lines as fast as they come, the newest are
+// dropped rather than calls delayed, and a line says how many.
 void StartLog(spdlog::level::level_enum level);
 
 // Writes what is still waiting.
 void FlushLog();
 
-// A field of a log line.
-struct LogField {
-  LogField(absl::string_view name, absl::string_view text);
-  LogField(absl::string_view name, const char* text) : LogField(name, absl::string_view(text)) {}
-  LogField(absl::string_view name, const std::string& text)
-      : LogField(name, absl::string_view(text)) {}
-  LogField(absl::string_view name, double number);
+// A field of a log line. Made for one call of Log: it keeps no text of its own.
+class LogField {
+ public:
+  LogField(absl::string_view name, absl::string_view text) : name_(name), text_(text) {}
+  LogField(absl::string_view name, const char* text) : name_(name), text_(text) {}
+  LogField(absl::string_view name, const std::string& text) : name_(name), text_(text) {}
+  LogField(absl::string_view name, double number)
+      : name_(name), number_(number), is_number_(true) {}
   LogField(absl::string_view name, int number) : LogField(name, static_cast<double>(number)) {}
 
-  std::string json;  // "name":value
+  // As `,"name":value`.
+  void AppendTo(std::string& line) const;
+
+ private:
+  absl::string_view name_;
+  absl::string_view text_;
+  double number_ = 0;
+  bool is_number_ = false;
 };
 
 void Log(spdlog::level::level_enum level, absl::string_view event,

@@ -100,13 +100,16 @@ std::vector<absl::StatusOr<LiveDataEntry>> LiveDataRepository::GetMany(
   Parameters parameters = {site_ids, ids, begins, ends};
   absl::StatusOr<Results> results =
       session_.Autocommit([&](pqxx::nontransaction&) -> absl::StatusOr<Results> {
-        Results found;
-        for (const LiveDataKey& key : keys) {
-          found.push_back(LiveDataEntryNotFound(key.site_id, key.id));
-        }
+        Results found(keys.size());
+        std::vector<bool> is_found(keys.size(), false);
         const BinaryRows rows = ExecBinary(session_.connection(), kGetLiveDataEntries, parameters);
         for (int row = 0; row < rows.size(); ++row) {
-          found[rows.Int64(row, kEntryColumns) - 1] = EntryFromRow(rows, row);
+          const size_t i = rows.Int64(row, kEntryColumns) - 1;
+          found[i] = EntryFromRow(rows, row);
+          is_found[i] = true;
+        }
+        for (size_t i = 0; i < keys.size(); ++i) {
+          if (!is_found[i]) found[i] = LiveDataEntryNotFound(keys[i].site_id, keys[i].id);
         }
         return found;
       });
