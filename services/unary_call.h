@@ -123,10 +123,6 @@ class UnaryMethod<Request, Response>::Call final : public grpc::ServerUnaryReact
   void OnDone() override { delete this; }
 
  private:
-  // Neither OnDone nor OnCancel blocks, so gRPC need not take them to a thread of their own, which
-  // would cost each call a wake-up.
-  bool InternalInlineable() override { return true; }
-
   absl::Status Accept(grpc::ByteBuffer request) {
     if (!grpc::SerializationTraits<Request>::Deserialize(&request, &request_).ok()) {
       return MalformedRequest(Request::descriptor()->full_name());

@@ -22,8 +22,8 @@ using v1::LiveDataEntry;
 // site that someone else is deleting is left out rather than waited for.
 constexpr Statement kInsertLiveData = {"insert_live_data", R"sql(
   WITH site AS MATERIALIZED (
-    SELECT id FROM unnest($1::bigint[]) AS wanted (id) JOIN sites USING (id)
-    WHERE delete_time IS NULL ORDER BY id FOR KEY SHARE OF sites SKIP LOCKED
+    SELECT id FROM sites WHERE id = ANY($1::bigint[]) AND delete_time IS NULL
+    ORDER BY id FOR KEY SHARE SKIP LOCKED
   ), mark AS (
     INSERT INTO live_data_dirty_buckets (site_id, bucket)
     SELECT dirty.site_id, dirty.bucket
