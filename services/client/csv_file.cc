@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
@@ -21,6 +22,16 @@ constexpr size_t kBufferBytes = 256 << 10;
 constexpr size_t kMaxLineBytes = 64 << 10;
 constexpr absl::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
+// The number of `# end N rows`, which DownloadLiveData writes last.
+std::optional<int64_t> RowsOfEnd(absl::string_view line) {
+  int64_t rows = 0;
+  if (!absl::ConsumePrefix(&line, "# end ") || !absl::ConsumeSuffix(&line, " rows") ||
+      !absl::SimpleAtoi(line, &rows)) {
+    return std::nullopt;
+  }
+  return rows;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<CsvFile>> CsvFile::Open(std::string path,
@@ -33,7 +44,8 @@ absl::StatusOr<std::unique_ptr<CsvFile>> CsvFile::Open(std::string path,
     return absl::NotFoundError(absl::StrCat(csv->path_, ": ", std::strerror(errno)));
   }
   gzbuffer(csv->file_.get(), kBufferBytes);
-  if (S_ISREG(status.st_mode)) csv->size_ = static_cast<double>(status.st_size);
+  csv->is_regular_ = S_ISREG(status.st_mode);
+  if (csv->is_regular_) csv->size_ = static_cast<double>(status.st_size);
   absl::Status header = csv->ReadHeader(columns);
   if (!header.ok()) return header;
   return csv;
@@ -46,7 +58,9 @@ absl::Status CsvFile::ReadHeader(const std::vector<CsvColumn>& columns) {
     return absl::InvalidArgumentError(absl::StrCat(path_, ":1: ", text...));
   };
   std::vector<std::string> names;
-  for (const CsvColumn& column : columns) names.emplace_back(column.name);
+  for (const CsvColumn& column : columns) {
+    if (column.kind != CsvColumn::kOfDownloads) names.emplace_back(column.name);
+  }
   const std::string expected = absl::StrCat("the header must be ", absl::StrJoin(names, ","));
   if (!*read) return error("the file is empty; ", expected);
   absl::StatusOr<std::vector<std::string>> header =
@@ -55,18 +69,25 @@ absl::Status CsvFile::ReadHeader(const std::vector<CsvColumn>& columns) {
 
   for (size_t i = 0; i < header->size(); ++i) {
     const std::string& name = (*header)[i];
-    if (std::find(names.begin(), names.end(), name) == names.end()) {
+    const auto column = std::find_if(columns.begin(), columns.end(),
+                                     [&name](const CsvColumn& each) { return each.name == name; });
+    if (column == columns.end()) {
       return error("unknown column \"", absl::Utf8SafeCEscape(name.substr(0, 80)), "\"; ",
                    expected);
     }
     if (std::find(header->begin(), header->begin() + i, name) != header->begin() + i) {
       return error("column ", name, " stands twice");
     }
+    must_end_ = must_end_ || column->kind == CsvColumn::kOfDownloads;
   }
   for (const CsvColumn& column : columns) {
     const auto place = std::find(header->begin(), header->end(), column.name);
     if (place == header->end()) {
-      if (column.required) return error("column ", column.name, " is missing; ", expected);
+      const bool of_this_kind =
+          column.kind != (must_end_ ? CsvColumn::kOfOthers : CsvColumn::kOfDownloads);
+      if (column.required && of_this_kind) {
+        return error("column ", column.name, " is missing; ", expected);
+      }
       from_.emplace_back(std::nullopt);
     } else {
       from_.emplace_back(place - header->begin());
@@ -80,9 +101,17 @@ absl::StatusOr<std::optional<CsvRow>> CsvFile::Next() {
   do {
     absl::StatusOr<bool> read = ReadLine();
     if (!read.ok()) return read.status();
-    if (!*read) return std::nullopt;
+    if (!*read) {
+      if (absl::Status end = CheckEnd(std::nullopt); !end.ok()) return end;
+      return std::nullopt;
+    }
   } while (line_.empty() && !too_long_);
+  if (const std::optional<int64_t> rows_said = RowsOfEnd(line_); rows_said.has_value()) {
+    if (absl::Status end = CheckEnd(rows_said); !end.ok()) return end;
+    return std::nullopt;
+  }
 
+  ++rows_;
   CsvRow row;
   row.line = line_number_;
   if (too_long_) {
@@ -102,6 +131,30 @@ absl::StatusOr<std::optional<CsvRow>> CsvFile::Next() {
     }
   }
   return row;
+}
+
+absl::Status CsvFile::CheckEnd(std::optional<int64_t> rows_said) {
+  if (!rows_said.has_value()) {
+    if (!std::exchange(must_end_, false)) return absl::OkStatus();
+    return absl::DataLossError(absl::StrCat(
+        path_, ": this is part of a download: it stops after line ", line_number_,
+        " without the line \"# end N rows\" that a complete one ends with; download it again"));
+  }
+  must_end_ = false;
+  const int64_t end_line = line_number_;
+  if (*rows_said != rows_) {
+    return absl::DataLossError(absl::StrCat(path_, ":", end_line, ": the download had ", *rows_said,
+                                            " rows, the file has ", rows_, "; download it again"));
+  }
+  while (true) {
+    absl::StatusOr<bool> read = ReadLine();
+    if (!read.ok()) return read.status();
+    if (!*read) return absl::OkStatus();
+    if (!line_.empty() || too_long_) {
+      return absl::DataLossError(absl::StrCat(
+          path_, ":", line_number_, ": the file goes on after its end in line ", end_line));
+    }
+  }
 }
 
 absl::StatusOr<bool> CsvFile::ReadLine() {

@@ -16,8 +16,12 @@
 namespace energysites {
 
 struct CsvColumn {
+  // A file with a column of downloads is one, and ends with a line that says how many rows it has.
+  enum Kind { kOfAll, kOfOthers, kOfDownloads };
+
   absl::string_view name;
-  bool required = true;
+  bool required = true;  // where the file is of this kind
+  Kind kind = kOfAll;
 };
 
 struct CsvRow {
@@ -26,7 +30,8 @@ struct CsvRow {
   absl::Status status;              // not OK: the line is no row, and `fields` is empty
 };
 
-// Not thread-safe. Takes CRLF for LF, skips a byte order mark and blank lines.
+// Not thread-safe. Takes CRLF for LF, skips a byte order mark and blank lines. A last line
+// `# end N rows` is no row.
 class CsvFile {
  public:
   // Opens `path` and checks its header: every required column is there, none is unknown or
@@ -35,10 +40,13 @@ class CsvFile {
                                                        const std::vector<CsvColumn>& columns);
 
   // The next row, good or not; nothing at the end. An error means that the file cannot be read
-  // on (a broken gzip stream, a failing disk).
+  // on (a broken gzip stream, a failing disk), or that it is a download that was cut off.
   absl::StatusOr<std::optional<CsvRow>> Next();
 
   const std::string& path() const { return path_; }
+
+  // Whether it is a download and could be opened a second time.
+  bool is_download_on_disk() const { return must_end_ && is_regular_; }
 
   // How much of the file has been read, 0 to 1; 0 where its size is not known (a pipe).
   double fraction_read() const;
@@ -54,9 +62,12 @@ class CsvFile {
   // was dropped.
   absl::StatusOr<bool> ReadLine();
   absl::Status Fill();
+  // At the line that ends a download, or after the last line if there is none.
+  absl::Status CheckEnd(std::optional<int64_t> rows_said);
 
   std::string path_;
   std::unique_ptr<gzFile_s, Closer> file_;
+  bool is_regular_ = false;
   double size_ = 0;
   std::string buffer_;
   size_t position_ = 0;  // in buffer_
@@ -64,6 +75,8 @@ class CsvFile {
   std::string line_;
   bool too_long_ = false;
   int64_t line_number_ = 0;
+  int64_t rows_ = 0;
+  bool must_end_ = false;
   size_t width_ = 0;                         // fields a row has in the file
   std::vector<std::optional<size_t>> from_;  // by column: its place in the file
 };

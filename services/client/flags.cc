@@ -24,7 +24,8 @@ ABSL_FLAG(std::string, configurations, "",
 ABSL_FLAG(std::string, live_data, "",
           "import: CSV file (plain or gzip) with the columns "
           "site_name,dt_stamp,soc,load_kwh,net_load_kwh,pv_notification,bio_notification,"
-          "cro_notification. An import may be run again: a row is stored unless one equal in every "
+          "cro_notification, or a complete CSV download. An import may be run again: a row is "
+          "stored unless one equal in every "
           "field is stored already. A row whose values were changed comes in beside the old one; "
           "rows equal in every field that stand far apart in a file not in the order of time may "
           "be taken for one when it is run again");

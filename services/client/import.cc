@@ -204,6 +204,18 @@ struct Part {
   std::unique_ptr<CsvFile> file;
 };
 
+// Reads a download to its end, ahead of the import; one that comes through a pipe shows only then
+// whether it was cut off.
+absl::Status CheckWhole(const CsvFile& file, const std::vector<CsvColumn>& columns) {
+  if (!file.is_download_on_disk()) return absl::OkStatus();
+  absl::StatusOr<std::unique_ptr<CsvFile>> twin = CsvFile::Open(file.path(), columns);
+  if (!twin.ok()) return twin.status();
+  while (true) {
+    const absl::StatusOr<std::optional<CsvRow>> row = (*twin)->Next();
+    if (!row.ok() || !row->has_value()) return row.status();
+  }
+}
+
 std::string Summary(const Part& part, const Counts& counts, absl::Duration took) {
   const double seconds = absl::ToDoubleSeconds(took);
   return absl::StrCat(part.name, ": ", WithCommas(counts.rows),
@@ -224,15 +236,16 @@ int RunImport(const ImportOptions& options, std::ostream& out, std::ostream& err
       {"sites", options.sites, SiteColumns(), &Import::Sites, nullptr},
       {"configurations", options.configurations, ConfigurationColumns(), &Import::Configurations,
        nullptr},
-      {"live_data", options.live_data, LiveDataColumns(), &Import::LiveData, nullptr},
+      {"live_data", options.live_data, LiveDataOrDownloadColumns(), &Import::LiveData, nullptr},
   };
-  // A wrong path or header is found before anything is stored.
+  // A wrong path or header, or half a download, is found before anything is stored.
   bool any = false;
   for (Part& part : parts) {
     if (part.path.empty()) continue;
     absl::StatusOr<std::unique_ptr<CsvFile>> file = CsvFile::Open(part.path, part.columns);
     if (!file.ok()) return fail(file.status());
     part.file = *std::move(file);
+    if (absl::Status whole = CheckWhole(*part.file, part.columns); !whole.ok()) return fail(whole);
     any = true;
   }
   if (!any) {

@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "services/client/ingest.h"
@@ -129,6 +131,16 @@ Compared Compare(const Connection& connection, Batch batch) {
   return compared;
 }
 
+// Whether there is such a site is for the service to say.
+absl::StatusOr<KnownSite> SiteOfId(const std::string& text) {
+  KnownSite site;
+  if (!absl::SimpleAtoi(text, &site.id)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", absl::Utf8SafeCEscape(text.substr(0, 80)), "\" is not a number"));
+  }
+  return site;
+}
+
 // Adds `row` to `batch`, as an entry or as faults.
 void AddRow(const CsvRow& row, const SiteIndex& sites, Batch& batch) {
   ++batch.rows;
@@ -136,9 +148,12 @@ void AddRow(const CsvRow& row, const SiteIndex& sites, Batch& batch) {
   std::vector<Fault> faults = ReadRow(row, LiveDataColumns(), kResource, entry);
   absl::StatusOr<KnownSite> site = absl::NotFoundError("the row cannot be read");
   if (row.status.ok()) {
-    site = sites.Find(row.fields.front());
+    const std::string& name = row.fields[kSiteNameColumn];
+    const std::string& id = row.fields[kSiteIdColumn];
+    site = id.empty() ? sites.Find(name) : SiteOfId(id);
     if (!site.ok()) {
-      faults.push_back({row.line, absl::StrCat("site_name: ", site.status().message())});
+      faults.push_back({row.line, absl::StrCat(id.empty() ? "site_name: " : "site_id: ",
+                                               site.status().message())});
     }
   }
   if (!faults.empty()) {

@@ -43,6 +43,19 @@ const std::vector<CsvColumn>& LiveDataColumns() {
   return columns;
 }
 
+const std::vector<CsvColumn>& LiveDataOrDownloadColumns() {
+  static const auto& columns = *new std::vector<CsvColumn>([] {
+    std::vector<CsvColumn> all = LiveDataColumns();
+    all[kSiteNameColumn].kind = CsvColumn::kOfOthers;
+    all.push_back({"site_id", /*required=*/true, CsvColumn::kOfDownloads});
+    // The service gives each entry new ones.
+    all.push_back({"id", /*required=*/false, CsvColumn::kOfDownloads});
+    all.push_back({"create_time", /*required=*/false, CsvColumn::kOfDownloads});
+    return all;
+  }());
+  return columns;
+}
+
 std::vector<Fault> ReadRow(const CsvRow& row, const std::vector<CsvColumn>& columns,
                            absl::string_view resource, google::protobuf::Message& message) {
   if (!row.status.ok()) return {{row.line, std::string(row.status.message())}};

@@ -17,6 +17,12 @@ const std::vector<CsvColumn>& SiteColumns();
 const std::vector<CsvColumn>& ConfigurationColumns();
 const std::vector<CsvColumn>& LiveDataColumns();
 
+// LiveDataColumns and after them those that only DownloadLiveData writes. It has site_id in place
+// of site_name.
+const std::vector<CsvColumn>& LiveDataOrDownloadColumns();
+constexpr size_t kSiteNameColumn = 0;
+constexpr size_t kSiteIdColumn = 8;
+
 // Fills `message`, a `resource`, from `row`, except for `site_name`. Returns what could not be
 // read, column by column.
 std::vector<Fault> ReadRow(const CsvRow& row, const std::vector<CsvColumn>& columns,

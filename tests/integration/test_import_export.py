@@ -16,6 +16,8 @@ import pytest
 
 from energysites.v1 import configurations_pb2, live_data_pb2, sites_pb2
 
+from support.calls import create_site
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 REAL = ROOT.parent / "shared" / "data"
 NUMBERS = ("soc", "load_kwh", "net_load_kwh")
@@ -94,6 +96,11 @@ def rows_stored(stubs):
 
 def count_stored(stubs):
     request = live_data_pb2.ListLiveDataEntriesRequest()
+    return sum(1 for _ in pages(stubs.live_data.ListLiveDataEntries, request, "live_data_entries"))
+
+
+def count_stored_of(stubs, site_id):
+    request = live_data_pb2.ListLiveDataEntriesRequest(site_id=site_id)
     return sum(1 for _ in pages(stubs.live_data.ListLiveDataEntries, request, "live_data_entries"))
 
 
@@ -217,6 +224,48 @@ def test_bad_rows_are_reported_by_line_and_the_others_go_in(run, stubs, tmp_path
         assert list(site_ids(stubs)) == ["Harbour, east"]
         exported = run("export", "--site=Harbour, east")
         assert exported.stdout.splitlines() == [header, *good]
+
+
+def test_a_download_comes_in_again_only_if_it_is_whole(run, rest, stubs, tmp_path):
+    site_id = create_site(stubs).id
+    entries = [live_data_pb2.LiveDataEntry(
+        site_id=site_id, dt_stamp={"seconds": 1714564800 + 60 * i}, soc=i + 0.25, load_kwh=0.1,
+        net_load_kwh=0, pv_notification=True, bio_notification=False, cro_notification=False)
+        for i in range(3)]  # fmt: skip
+    stubs.live_data.BatchCreateLiveDataEntries(
+        live_data_pb2.BatchCreateLiveDataEntriesRequest(entries=entries))
+    url = f"/v1/liveData:download?site_ids={site_id}&format=csv"
+    whole = rest.get(url).text
+    deleted = next(pages(stubs.live_data.ListLiveDataEntries,
+                         live_data_pb2.ListLiveDataEntriesRequest(site_id=site_id),
+                         "live_data_entries"))
+    stubs.live_data.DeleteLiveDataEntry(
+        live_data_pb2.DeleteLiveDataEntryRequest(site_id=site_id, id=deleted.id))
+    file = tmp_path / "live-data.csv"
+
+    lines = whole.splitlines(keepends=True)
+    cuts = ["".join(lines[:count]) for count in range(1, len(lines))] + [whole[:-10]]
+    wrong = ["".join([*lines[:2], *lines[3:]]), whole + lines[1]]
+    for content in cuts + wrong:
+        file.write_text(content)
+        refused = run("import", f"--live-data={file}")
+        assert refused.returncode == 1 and refused.stdout == "", content
+        assert "download" in refused.stderr or "after its end" in refused.stderr, content
+    assert count_stored_of(stubs, site_id) == 2
+    # What comes through a pipe is stored as it comes.
+    piped = run("import", "--live-data=/dev/stdin", input=cuts[-2])
+    assert piped.returncode == 1 and "download it again" in piped.stderr
+    assert count_stored_of(stubs, site_id) == 3
+
+    file.write_text(whole)
+    again = run("import", f"--live-data={file}")
+    assert again.returncode == 0, again.stderr
+    assert "live_data: 3 rows: 0 stored, 3 stored before, 0 bad" in again.stdout
+    columns = ["site_id", "dt_stamp", *NUMBERS, *FLAGS]
+    stored = list(csv.DictReader(rest.get(url).text.splitlines()[:-1]))
+    wanted = list(csv.DictReader(lines[:-1]))
+    assert [[row[name] for name in columns] for row in stored] == [
+        [row[name] for name in columns] for row in wanted]
 
 
 def test_a_service_that_is_not_there_is_an_error(server, year):

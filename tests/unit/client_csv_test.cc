@@ -152,5 +152,44 @@ TEST_F(CsvFileTest, ReadsGzipAndTellsWhenItIsCutShort) {
   EXPECT_THAT(end.message(), HasSubstr("cannot be read after line"));
 }
 
+class DownloadedCsvTest : public CsvFileTest {
+ protected:
+  // How reading `content` to its end goes: the rows, then what is wrong, if anything.
+  std::string Read(const std::string& content) {
+    std::ofstream(path_, std::ios::binary) << content;
+    absl::StatusOr<std::unique_ptr<CsvFile>> file =
+        CsvFile::Open(path_, {{"name", /*required=*/true, CsvColumn::kOfOthers},
+                              {"size"},
+                              {"id", /*required=*/true, CsvColumn::kOfDownloads}});
+    if (!file.ok()) return std::string(file.status().message());
+    for (int rows = 0;; ++rows) {
+      absl::StatusOr<std::optional<CsvRow>> row = (*file)->Next();
+      if (!row.ok()) return std::to_string(rows) + ": " + std::string(row.status().message());
+      if (!row->has_value()) return std::to_string(rows);
+    }
+  }
+};
+
+TEST_F(DownloadedCsvTest, MustEndWithTheNumberOfItsRows) {
+  EXPECT_EQ(Read("id,size\n1,1\n2,2\n# end 2 rows\n"), "2");
+  EXPECT_EQ(Read("id,size\r\n1,1\r\n# end 1 rows\r\n\r\n"), "1");
+  EXPECT_EQ(Read("id,size\n# end 0 rows"), "0");
+  for (const char* cut : {"id,size\n1,1\n2,2\n", "id,size\n1,1\n2,2", "id,size\n1,1\n2,2\n# end",
+                          "id,size\n1,1\n2,2\n# end 2 row"}) {
+    EXPECT_THAT(Read(cut), HasSubstr("without the line \"# end N rows\"")) << cut;
+  }
+  EXPECT_THAT(Read("id,size\n"), HasSubstr("0: "));
+  EXPECT_THAT(Read("id,size\n1,1\n# end 2 rows\n"), HasSubstr("had 2 rows, the file has 1"));
+  EXPECT_THAT(Read("id,size\n1,1\n# end 1 rows\n2,2\n"), HasSubstr("goes on after its end"));
+}
+
+TEST_F(DownloadedCsvTest, IsKnownByItsColumns) {
+  // No end is demanded of other files, but what it says must be true.
+  EXPECT_EQ(Read("name,size\na,1\n"), "1");
+  EXPECT_EQ(Read("name,size\na,1\n# end 1 rows\n"), "1");
+  EXPECT_THAT(Read("name,size\na,1\n# end 7 rows\n"), HasSubstr("had 7 rows"));
+  EXPECT_THAT(Read("size\n1\n"), HasSubstr("column name is missing; the header must be name,size"));
+}
+
 }  // namespace
 }  // namespace energysites
