@@ -1,7 +1,7 @@
 """Concurrent Creates ride in one insert, and each call keeps its own verdict.
 
-A lock on the table holds the first ride, so that the others gather behind it: rows of one ride
-carry the same transaction id.
+A lock on the table holds the rides that may be in the database at one time, so that the others
+gather behind them: rows of one ride carry the same transaction id.
 """
 
 import concurrent.futures
@@ -16,6 +16,8 @@ from support.calls import (
 )  # fmt: skip
 
 JULY = JUNE + 30 * 86400
+# Of creates, in the database at one time: live_data_service.cc.
+CONCURRENT_RIDES = 2
 
 
 def request(site_id, request_id=None, validate_only=False, **changes):
@@ -48,7 +50,7 @@ def waiting_statements(database):
 
 
 class Ride:
-    """Calls that gather behind one that is held, and go together when the block ends."""
+    """Calls that gather behind those that are held, and go together when the block ends."""
 
     def __init__(self, stubs, database, site_id):
         self._create = stubs.live_data.CreateLiveDataEntry
@@ -64,8 +66,10 @@ class Ride:
         # Makes the month, which a ride would leave to calls of their own.
         self._create(request(self._site_id), timeout=30)
         with no_inserts(self._database):
-            held = self._create.future(request(self._site_id), timeout=60)
-            wait_until(lambda: waiting_statements(self._database) == 1)
+            held = []
+            while len(held) < CONCURRENT_RIDES:
+                held.append(self._create.future(request(self._site_id), timeout=60))
+                wait_until(lambda: waiting_statements(self._database) == len(held))
             futures = [self._create.future(message, timeout=timeout)
                        for message, timeout in self._calls]  # fmt: skip
             # They arrive in the order sent on one connection, so the last one's refusal says that
@@ -73,7 +77,8 @@ class Ride:
             marker = outcome(self._create, request(0))
             assert marker.code == "INVALID_ARGUMENT"
             meanwhile()
-        held.result(timeout=60)
+        for leader in held:
+            leader.result(timeout=60)
         results = []
         for future in futures:
             try:
