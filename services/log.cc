@@ -72,8 +72,9 @@ class GatheringSink final : public spdlog::sinks::sink {
       changed_.wait_for(lock, kGathering, [this] { return ending_; });
       if (waiting_.empty()) return;
       if (dropped_ > 0) {
-        absl::StrAppend(&waiting_, "{\"level\":\"warning\",\"event\":\"lines dropped\",\"lines\":",
-                        dropped_, "}\n");
+        absl::StrAppend(&waiting_,
+                        "{\"level\":\"warning\",\"event\":\"lines dropped\",\"lines\":", dropped_,
+                        "}\n");
         dropped_ = 0;
       }
       lines.swap(waiting_);
@@ -109,8 +110,7 @@ void AppendQuoted(std::string& line, absl::string_view text) {
 }  // namespace
 
 void StartLog(spdlog::level::level_enum level) {
-  auto logger =
-      std::make_shared<spdlog::logger>("energy-sites", std::make_shared<GatheringSink>());
+  auto logger = std::make_shared<spdlog::logger>("energy-sites", std::make_shared<GatheringSink>());
   logger->set_level(level);
   spdlog::set_default_logger(logger);
 }
