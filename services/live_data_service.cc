@@ -27,8 +27,8 @@ using storage::LiveDataWriter;
 using storage::Page;
 using storage::Session;
 
-// Two rides: one is worked on while the other waits for its commit. More would be smaller ones, each
-// with a commit of its own.
+// Two rides: one is worked on while the other waits for its commit. More would be smaller ones,
+// each with a commit of its own.
 constexpr storage::BatcherOptions kManyCreates = {/*most_riders=*/512, /*concurrent_rides=*/2,
                                                   /*queue_limit=*/4000};
 
