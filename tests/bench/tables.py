@@ -71,7 +71,7 @@ class Tables:
             self._make_plain()
         self._run(f"CREATE UNLOGGED TABLE recent_rows AS SELECT * FROM {OURS} WHERE dt_stamp >= "
                   + f"'{self.recent_from.isoformat()}'")  # fmt: skip
-        for table in self.tables:
+        for table in (*self.tables, "sites"):
             self._run(f"VACUUM (ANALYZE) {table}")
         self._run("CHECKPOINT")
 

@@ -23,6 +23,7 @@ FLAGS = "| flag | default | meaning |"
 ERRORS = "| code | HTTP | when | details |"
 PARTS = "| part | what it runs |"
 METRICS = "| metric | meaning |"
+SPEED = "| path | against | ours | theirs | unit | ratio |"
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +156,13 @@ def test_the_metrics_table_is_the_program(text, server):
 def test_the_parts_table_is_tests_run(text):
     parts = {p.name for p in (ROOT / "tests" / "parts").iterdir() if not p.suffix and p.is_file()}
     assert {readme.codes(part)[0] for part, _ in readme.table(text, PARTS)} == parts
+
+
+def test_the_speeds_are_those_of_the_benchmark(text):
+    results = (ROOT / "tests/bench/RESULTS.md").read_text(encoding="utf-8")
+    rows = ["| " + " | ".join(row) + " |" for row in readme.table(text, SPEED)]
+    assert len(rows) >= 10
+    assert [row for row in rows if f"\n{row}" not in results] == []
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
