@@ -14,12 +14,13 @@ using storage::Session;
 
 ConfigurationsService::ConfigurationsService(ServiceContext& context) : RawService(context) {
   Serve<v1::CreateConfigurationRequest, v1::Configuration>(
-      "CreateConfiguration", [](Session& session, const v1::CreateConfigurationRequest& request) {
+      "CreateConfiguration", "configuration.site_id",
+      [](Session& session, const v1::CreateConfigurationRequest& request) {
         return ConfigurationRepository(session).Create(
             request, WriteRequestOf(request, request.configuration().site_id()));
       });
   ServeTogether<v1::GetConfigurationRequest, v1::Configuration>(
-      "GetConfiguration", kManyReads,
+      "GetConfiguration", "site_id", kManyReads,
       [](const v1::GetConfigurationRequest& request) { return request.site_id(); },
       [](Session& session, const std::vector<const v1::GetConfigurationRequest*>& requests) {
         std::vector<ConfigurationRepository::Key> keys;
@@ -27,7 +28,7 @@ ConfigurationsService::ConfigurationsService(ServiceContext& context) : RawServi
         return ConfigurationRepository(session).GetMany(keys);
       });
   Serve<v1::ListConfigurationsRequest, v1::ListConfigurationsResponse>(
-      "ListConfigurations",
+      "ListConfigurations", "site_id",
       [](Session& session, const v1::ListConfigurationsRequest& request)
           -> absl::StatusOr<v1::ListConfigurationsResponse> {
         v1::ListConfigurationsResponse response;
@@ -47,11 +48,13 @@ ConfigurationsService::ConfigurationsService(ServiceContext& context) : RawServi
         return response;
       });
   Serve<v1::UpdateConfigurationRequest, v1::Configuration>(
-      "UpdateConfiguration", [](Session& session, const v1::UpdateConfigurationRequest& request) {
+      "UpdateConfiguration", "configuration.site_id",
+      [](Session& session, const v1::UpdateConfigurationRequest& request) {
         return ConfigurationRepository(session).Update(request, FieldsToUpdate(request));
       });
   Serve<v1::DeleteConfigurationRequest, Empty>(
-      "DeleteConfiguration", [](Session& session, const v1::DeleteConfigurationRequest& request) {
+      "DeleteConfiguration", "site_id",
+      [](Session& session, const v1::DeleteConfigurationRequest& request) {
         return ConfigurationRepository(session).Delete(request);
       });
 }

@@ -3,6 +3,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/strip.h"
 #include "services/errors.h"
+#include "services/site_scope.h"
 
 namespace energysites {
 
@@ -15,12 +16,15 @@ std::optional<int> EntryIndex(absl::string_view field) {
 }
 
 std::map<int, absl::Status> EntryFailures(const std::vector<Violation>& violations) {
-  std::map<int, std::vector<Violation>> by_entry;
+  std::map<int, std::vector<Violation>> broken, foreign;
   for (const Violation& violation : violations) {
+    auto& by_entry = violation.rule_id == kSiteNotInToken ? foreign : broken;
     by_entry[*EntryIndex(violation.field)].push_back(violation);
   }
   std::map<int, absl::Status> failures;
-  for (const auto& [index, of_entry] : by_entry) failures[index] = InvalidRequest(of_entry);
+  for (const auto& [index, of_entry] : broken) failures[index] = InvalidRequest(of_entry);
+  // An entry that is wrong twice is told of the rules, as a whole request is.
+  for (const auto& [index, of_entry] : foreign) failures.emplace(index, SitesNotInToken(of_entry));
   return failures;
 }
 

@@ -40,9 +40,9 @@ absl::Status InvalidArgument(absl::string_view message, absl::string_view reason
   return WithErrorInfo(absl::InvalidArgumentError(message), reason);
 }
 
-}  // namespace
-
-absl::Status InvalidRequest(const std::vector<Violation>& violations) {
+// A status of `code` with as many of the violations as fit.
+absl::Status WithViolations(absl::StatusCode code, const std::vector<Violation>& violations,
+                            absl::string_view reason) {
   google::rpc::BadRequest bad_request;
   std::string message;
   size_t detail_bytes = 0;
@@ -56,7 +56,8 @@ absl::Status InvalidRequest(const std::vector<Violation>& violations) {
     detail_bytes += detail.ByteSizeLong() + 4;
     if (detail_bytes > kMaxDetailBytes) break;
     *bad_request.add_field_violations() = std::move(detail);
-    const std::string text = absl::StrCat(violation.field, ": ", description);
+    const std::string text =
+        absl::StrCat(violation.field, violation.field.empty() ? "the call " : ": ", description);
     if (named + 1 == static_cast<size_t>(bad_request.field_violations_size()) &&
         (named == 0 || message.size() + text.size() < kMaxMessageBytes)) {
       absl::StrAppend(&message, named == 0 ? "" : "; ", text);
@@ -66,15 +67,42 @@ absl::Status InvalidRequest(const std::vector<Violation>& violations) {
   if (named < violations.size()) {
     absl::StrAppend(&message, " (", violations.size(), " violations in all)");
   }
-  absl::Status status = InvalidArgument(message, "INVALID_REQUEST");
+  absl::Status status = WithErrorInfo(absl::Status(code, message), reason);
   storage::AddDetail(status, bad_request);
   return status;
+}
+
+}  // namespace
+
+absl::Status InvalidRequest(const std::vector<Violation>& violations) {
+  return WithViolations(absl::StatusCode::kInvalidArgument, violations, "INVALID_REQUEST");
+}
+
+absl::Status SitesNotInToken(const std::vector<Violation>& violations) {
+  return WithViolations(absl::StatusCode::kPermissionDenied, violations, "SITE_NOT_IN_TOKEN");
+}
+
+absl::Status IdentityMissing() {
+  return WithErrorInfo(
+      absl::UnauthenticatedError("the call does not come from the gateway, which says who calls"),
+      "IDENTITY_MISSING");
+}
+
+absl::Status IdentityNotExpected() {
+  return WithErrorInfo(absl::UnauthenticatedError(
+                           "the call has headers that say who calls, and this server does not heed "
+                           "them: it was not started with --identity=envoy"),
+                       "IDENTITY_NOT_EXPECTED");
 }
 
 absl::Status MalformedRequest(absl::string_view type) {
   return InvalidArgument(absl::StrCat("the request is no valid ", type,
                                       ": broken encoding, or text that is not UTF-8"),
                          "MALFORMED_REQUEST");
+}
+
+absl::Status BadJson(absl::string_view why) {
+  return InvalidArgument(absl::StrCat("the body is no JSON: ", why), "MALFORMED_REQUEST");
 }
 
 absl::Status BadPageToken() {
@@ -87,6 +115,12 @@ absl::Status BadResumeToken() {
   return InvalidRequest({{"resume_token", "resume_token.valid",
                           "must be the resume_token of an answer about the same sites; "
                           "start again without it"}});
+}
+
+absl::Status ResumeTokenNotFound() {
+  return WithErrorInfo(
+      absl::NotFoundError("no resume_token of this caller; start again without it"),
+      "RESUME_TOKEN_NOT_FOUND");
 }
 
 absl::Status ReaderTooSlow(absl::string_view resume_token) {

@@ -16,6 +16,19 @@ namespace energysites {
 // fit, the last are left out and the message says how many there are. `violations` is not empty.
 absl::Status InvalidRequest(const std::vector<Violation>& violations);
 
+// INVALID_ARGUMENT: the body of a REST call is no JSON; `why` says where it breaks off.
+absl::Status BadJson(absl::string_view why);
+
+// PERMISSION_DENIED with the same details: sites that are not the caller's. `violations` is not
+// empty.
+absl::Status SitesNotInToken(const std::vector<Violation>& violations);
+
+// UNAUTHENTICATED: the server takes calls only from a gateway that says who calls.
+absl::Status IdentityMissing();
+
+// UNAUTHENTICATED: the call says who calls, and the server would not heed it.
+absl::Status IdentityNotExpected();
+
 // INVALID_ARGUMENT: the bytes are no message of `type`.
 absl::Status MalformedRequest(absl::string_view type);
 
@@ -24,6 +37,9 @@ absl::Status BadPageToken();
 
 // INVALID_ARGUMENT: the resume token is not one of ours, or belongs to other sites.
 absl::Status BadResumeToken();
+
+// NOT_FOUND: the resume token is another caller's.
+absl::Status ResumeTokenNotFound();
 
 // RESOURCE_EXHAUSTED: the client of a stream takes its answers too slowly. With the token of the
 // last one, where there are tokens.

@@ -7,9 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "energysites/v1/live_data.pb.h"
 #include "google/protobuf/arena.h"
@@ -42,16 +40,6 @@ absl::Status Invalid(const char* field, const char* rule_id, const std::string& 
   return InvalidRequest({{field, rule_id, message}});
 }
 
-// Whose session it is. Names come from certificates, in any encoding.
-std::string OwnerOf(const grpc::CallbackServerContext& context) {
-  const auto auth = context.auth_context();
-  if (auth == nullptr || !auth->IsPeerAuthenticated()) return "";
-  return absl::StrJoin(auth->GetPeerIdentity(), ",",
-                       [](std::string* out, const grpc::string_ref& name) {
-                         out->append(absl::CEscape({name.data(), name.size()}));
-                       });
-}
-
 }  // namespace
 
 // All events of a stream come here, from gRPC's threads and the executor's, change its state under
@@ -59,7 +47,10 @@ std::string OwnerOf(const grpc::CallbackServerContext& context) {
 class IngestMethod::Stream final : public Reactor {
  public:
   Stream(IngestMethod& method, grpc::CallbackServerContext* context)
-      : method_(method), context_(context), observer_(method.observer_, *context) {
+      : method_(method),
+        context_(context),
+        observer_(method.observer_, *context),
+        caller_(method.gate_.Identify(*context)) {
     ++method_.streams_;
     draining_ = method_.draining_.Subscribe([this] {
       std::unique_lock<std::mutex> lock(mutex_);
@@ -67,7 +58,11 @@ class IngestMethod::Stream final : public Reactor {
       Advance(lock);
     });
     std::unique_lock<std::mutex> lock(mutex_);
-    if (method_.streams_ > kMaxStreams) End(storage::QueueFull());
+    if (!caller_.ok()) {
+      End(caller_.status());
+    } else if (method_.streams_ > kMaxStreams) {
+      End(storage::QueueFull());
+    }
     Advance(lock);
   }
 
@@ -102,6 +97,7 @@ class IngestMethod::Stream final : public Reactor {
   IngestMethod& method_;
   grpc::CallbackServerContext* const context_;
   CallObserver observer_;
+  const absl::StatusOr<Caller> caller_;
   storage::Turnstile turnstile_;
 
   std::mutex mutex_;
@@ -150,20 +146,18 @@ class IngestMethod::Batch final : public storage::Job {
   explicit Batch(Stream& stream) : stream_(stream), arena_(ArenaOptions()) {}
 
   // A valid batch, but for entries in `failures`; or why the stream has to end.
-  absl::Status Parse(grpc::ByteBuffer* bytes, const Validator& validator) {
+  absl::Status Parse(grpc::ByteBuffer* bytes, const Gate& gate, const Caller& caller) {
     if (!grpc::SerializationTraits<v1::IngestLiveDataRequest>::Deserialize(bytes, request_).ok()) {
       return MalformedRequest(v1::IngestLiveDataRequest::descriptor()->full_name());
     }
-    std::vector<Violation> violations = validator.Validate(*request_);
     const auto of_entry = [](const Violation& violation) {
       absl::string_view field = violation.field;
       return absl::ConsumePrefix(&field, kBatchPath) && EntryIndex(field).has_value();
     };
-    if (!std::all_of(violations.begin(), violations.end(), of_entry)) {
-      return InvalidRequest(violations);
-    }
-    for (Violation& violation : violations) violation.field.erase(0, kBatchPath.size());
-    failures_ = EntryFailures(violations);
+    absl::StatusOr<Gate::Violations> violations = gate.Check(*request_, caller, of_entry);
+    if (!violations.ok()) return violations.status();
+    for (Violation& violation : *violations) violation.field.erase(0, kBatchPath.size());
+    failures_ = EntryFailures(*violations);
     return absl::OkStatus();
   }
 
@@ -201,7 +195,7 @@ void IngestMethod::Stream::OnReadDone(bool ok) {
   absl::Status status;
   if (ok) {
     message = std::make_unique<Batch>(*this);
-    status = message->Parse(&incoming_, method_.validator_);
+    status = message->Parse(&incoming_, method_.gate_, *caller_);
     incoming_.Clear();
   }
   std::unique_lock<std::mutex> lock(mutex_);
@@ -233,7 +227,7 @@ absl::Status IngestMethod::Stream::Take(std::unique_ptr<Batch> message) {
 }
 
 absl::Status IngestMethod::Stream::TakeStart(const v1::IngestStart& start) {
-  opening_ = std::make_unique<Opening>(*this, OwnerOf(*context_), start);
+  opening_ = std::make_unique<Opening>(*this, OwnerOf(*caller_, *context_), start);
   absl::Status submitted = method_.executor_.Submit(opening_.get());
   if (!submitted.ok()) opening_.reset();
   return submitted;
@@ -384,12 +378,12 @@ void IngestMethod::Stream::Advance(std::unique_lock<std::mutex>& lock) {
 }
 
 IngestMethod::IngestMethod(ServiceContext& context, const std::string& service,
-                           const std::string& name, Validator validator,
+                           const std::string& name, Gate gate,
                            std::shared_ptr<storage::LiveDataAllocator> allocator)
     : executor_(context.ingest_executor),
       feed_(context.live_data_feed),
       draining_(context.draining),
-      validator_(std::move(validator)),
+      gate_(std::move(gate)),
       allocator_(std::move(allocator)),
       observer_(context.metrics, "bidi_stream", service, name) {}
 

@@ -11,9 +11,9 @@
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "services/call_observer.h"
+#include "services/gate.h"
 #include "services/service_context.h"
 #include "storage/live_data_allocator.h"
-#include "validation/validator.h"
 
 namespace energysites {
 
@@ -23,7 +23,7 @@ class IngestMethod {
   using Reactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
 
   IngestMethod(ServiceContext& context, const std::string& service, const std::string& name,
-               Validator validator, std::shared_ptr<storage::LiveDataAllocator> allocator);
+               Gate gate, std::shared_ptr<storage::LiveDataAllocator> allocator);
 
   // Starts a stream, which deletes itself when done.
   Reactor* Start(grpc::CallbackServerContext* context);
@@ -36,7 +36,7 @@ class IngestMethod {
   storage::Executor& executor_;
   storage::LiveDataFeed& feed_;
   Draining& draining_;
-  const Validator validator_;
+  const Gate gate_;
   const std::shared_ptr<storage::LiveDataAllocator> allocator_;
   MethodObserver observer_;
   std::atomic<int> streams_ = 0;

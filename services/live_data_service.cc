@@ -58,7 +58,7 @@ LiveDataService::LiveDataService(ServiceContext& context) : RawService(context) 
     return result;
   };
   ServeTogether<v1::CreateLiveDataEntryRequest, v1::LiveDataEntry>(
-      "CreateLiveDataEntry", kManyCreates,
+      "CreateLiveDataEntry", "live_data_entry.site_id", kManyCreates,
       [](const v1::CreateLiveDataEntryRequest& request) {
         return request.live_data_entry().site_id();
       },
@@ -72,7 +72,7 @@ LiveDataService::LiveDataService(ServiceContext& context) : RawService(context) 
         return written(LiveDataWriter(session, *allocator).Create(CreateCallOf(request)));
       });
   ServeTolerantly<v1::BatchCreateLiveDataEntriesRequest, v1::BatchCreateLiveDataEntriesResponse>(
-      "BatchCreateLiveDataEntries", IsBadEntryOfPartialBatch,
+      "BatchCreateLiveDataEntries", "entries.site_id", IsBadEntryOfPartialBatch,
       [allocator, written](Session& session, const v1::BatchCreateLiveDataEntriesRequest& request,
                            const std::vector<Violation>& tolerated) {
         return written(LiveDataWriter(session, *allocator)
@@ -80,7 +80,7 @@ LiveDataService::LiveDataService(ServiceContext& context) : RawService(context) 
                                         WriteRequestOf(request, storage::kNoSite)));
       });
   ServeTogether<v1::GetLiveDataEntryRequest, v1::LiveDataEntry>(
-      "GetLiveDataEntry", kManyReads,
+      "GetLiveDataEntry", "site_id", kManyReads,
       [](const v1::GetLiveDataEntryRequest& request) { return request.site_id(); },
       [](Session& session, const std::vector<const v1::GetLiveDataEntryRequest*>& requests) {
         std::vector<storage::LiveDataKey> keys;
@@ -88,7 +88,7 @@ LiveDataService::LiveDataService(ServiceContext& context) : RawService(context) 
         return LiveDataRepository(session).GetMany(keys);
       });
   Serve<v1::ListLiveDataEntriesRequest, v1::ListLiveDataEntriesResponse>(
-      "ListLiveDataEntries",
+      "ListLiveDataEntries", "site_id",
       [](Session& session, const v1::ListLiveDataEntriesRequest& request)
           -> absl::StatusOr<v1::ListLiveDataEntriesResponse> {
         v1::ListLiveDataEntriesResponse response;
@@ -102,19 +102,22 @@ LiveDataService::LiveDataService(ServiceContext& context) : RawService(context) 
         return response;
       });
   Serve<v1::DeleteLiveDataEntryRequest, Empty>(
-      "DeleteLiveDataEntry", [](Session& session, const v1::DeleteLiveDataEntryRequest& request) {
+      "DeleteLiveDataEntry", "site_id",
+      [](Session& session, const v1::DeleteLiveDataEntryRequest& request) {
         return LiveDataRepository(session).Delete(request);
       });
-  ServeStream<v1::ExportLiveDataRequest>("ExportLiveData", ExportEntries);
-  ServeStream<v1::DownloadLiveDataRequest>("DownloadLiveData", DownloadEntries);
-  ServeAnswers<WatchMethod, v1::WatchLiveDataRequest>("WatchLiveData");
-  ServeBidi<IngestMethod, v1::IngestLiveDataRequest>("IngestLiveData", allocator);
+  ServeStream<v1::ExportLiveDataRequest>("ExportLiveData", "site_ids", ExportEntries);
+  ServeStream<v1::DownloadLiveDataRequest>("DownloadLiveData", "site_ids", DownloadEntries);
+  ServeAnswers<WatchMethod, v1::WatchLiveDataRequest>("WatchLiveData", "site_ids");
+  ServeBidi<IngestMethod, v1::IngestLiveDataRequest>("IngestLiveData", "batch.entries.site_id",
+                                                     allocator);
   Serve<v1::GetLatestLiveDataRequest, v1::GetLatestLiveDataResponse>(
-      "GetLatestLiveData", [](Session& session, const v1::GetLatestLiveDataRequest& request) {
+      "GetLatestLiveData", "site_ids",
+      [](Session& session, const v1::GetLatestLiveDataRequest& request) {
         return LiveDataSummaryRepository(session).Latest(request);
       });
   Serve<v1::AggregateLiveDataRequest, v1::AggregateLiveDataResponse>(
-      "AggregateLiveData",
+      "AggregateLiveData", "site_ids",
       [](Session& session, const v1::AggregateLiveDataRequest& request)
           -> absl::StatusOr<v1::AggregateLiveDataResponse> {
         const auto boundaries = AggregateBuckets(request);

@@ -44,6 +44,9 @@ ABSL_FLAG(std::string, tls_cert, "",
 ABSL_FLAG(std::string, tls_key, "", "PEM file with the certificate's private key");
 ABSL_FLAG(std::string, tls_client_ca, "",
           "PEM file with the authorities whose client certificates are demanded; empty for none");
+ABSL_FLAG(
+    std::string, identity, "none",
+    "`envoy`: who calls is what Envoy says in headers, behind its client certificate; `none`");
 ABSL_FLAG(absl::Duration, request_id_ttl, absl::Hours(7 * 24),
           "how long the answers of calls with a request_id are remembered for their retries");
 ABSL_FLAG(absl::Duration, ingest_session_ttl, absl::Hours(7 * 24),
@@ -210,6 +213,16 @@ absl::StatusOr<ServerOptions> ServerOptionsFromFlags() {
   }
   if (!options.tls_client_ca_file.empty() && options.tls_cert_file.empty()) {
     return absl::InvalidArgumentError("--tls_client_ca needs --tls_cert and --tls_key");
+  }
+  const std::string identity = absl::GetFlag(FLAGS_identity);
+  if (identity == "envoy") {
+    options.identity_source = IdentitySource::kEnvoy;
+    if (options.tls_client_ca_file.empty()) {
+      return absl::InvalidArgumentError("--identity=envoy needs --tls_client_ca");
+    }
+  } else if (identity != "none") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--identity knows none and envoy, not '", identity, "'"));
   }
   const auto dsn = AppDsn();
   if (!dsn.ok()) return dsn.status();

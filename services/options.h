@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "services/caller.h"
 #include "storage/executor.h"
 #include "storage/live_data_feed.h"
 #include "storage/maintenance.h"
@@ -23,6 +24,7 @@ struct ServerOptions {
   storage::LiveDataFeedOptions live_data_feed;
   absl::Duration export_stall_timeout;
   absl::Duration drain;
+  IdentitySource identity_source = IdentitySource::kNone;
   std::string tls_cert_file, tls_key_file, tls_client_ca_file;  // Empty for none.
   storage::MaintenanceOptions maintenance;
   absl::Duration maintenance_interval;

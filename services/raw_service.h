@@ -31,32 +31,35 @@ class RawService : public Contract::Service {
   explicit RawService(ServiceContext& context) : context_(context) {}
 
   // Serves `name` by `handler` (storage::Session&, const Request& -> StatusOr<Response>).
+  // `sites_path` leads to the sites that a request is about, as SiteScope::Compile takes it; the
+  // same in all of these.
   template <class Request, class Response, class Handler>
-  void Serve(const std::string& name, Handler handler) {
+  void Serve(const std::string& name, const std::string& sites_path, Handler handler) {
     Register<Request, Response>(
-        name, nullptr,
+        name, sites_path, nullptr,
         [handler](storage::Session& session, const Request& request,
                   const std::vector<Violation>&) { return handler(session, request); });
   }
 
   // The same for a handler that settles some violations itself.
   template <class Request, class Response>
-  void ServeTolerantly(const std::string& name,
+  void ServeTolerantly(const std::string& name, const std::string& sites_path,
                        typename UnaryMethod<Request, Response>::Tolerance tolerance,
                        typename UnaryMethod<Request, Response>::Handler handler) {
-    Register<Request, Response>(name, std::move(tolerance), std::move(handler));
+    Register<Request, Response>(name, sites_path, std::move(tolerance), std::move(handler));
   }
 
   // Serves `name` by a handler for many requests at once. What it leaves storage::Unfinished goes
   // to `handler`; null if it never does so.
   template <class Request, class Response>
-  void ServeTogether(const std::string& name, const storage::BatcherOptions& options,
+  void ServeTogether(const std::string& name, const std::string& sites_path,
+                     const storage::BatcherOptions& options,
                      std::function<int64_t(const Request&)> fairness_key,
                      typename UnaryMethod<Request, Response>::ManyHandler many_handler,
                      std::function<absl::StatusOr<Response>(storage::Session&, const Request&)>
                          handler = nullptr) {
     auto method = Register<Request, Response>(
-        name, nullptr,
+        name, sites_path, nullptr,
         [handler](storage::Session& session, const Request& request,
                   const std::vector<Violation>&) { return handler(session, request); });
     if (method != nullptr) {
@@ -66,22 +69,18 @@ class RawService : public Contract::Service {
 
   // Serves `name` by `handler`, which streams answers from the database.
   template <class Request>
-  void ServeStream(const std::string& name, typename ServerStreamMethod<Request>::Handler handler) {
-    ServeAnswers<ServerStreamMethod<Request>, Request>(name, std::move(handler));
+  void ServeStream(const std::string& name, const std::string& sites_path,
+                   typename ServerStreamMethod<Request>::Handler handler) {
+    ServeAnswers<ServerStreamMethod<Request>, Request>(name, sites_path, std::move(handler));
   }
 
   // Serves `name` by the streams of answers that a Method (such as WatchMethod) starts; `rest` are
   // the last arguments of its constructor.
   template <class Method, class Request, class... Rest>
-  void ServeAnswers(const std::string& name, Rest... rest) {
+  void ServeAnswers(const std::string& name, const std::string& sites_path, Rest... rest) {
     using grpc::ByteBuffer;
-    absl::StatusOr<Validator> validator = Validator::Compile(*Request::descriptor());
-    if (!validator.ok()) {
-      status_.Update(validator.status());
-      return;
-    }
-    auto method = std::make_shared<Method>(context_, Contract::service_full_name(), name,
-                                           *std::move(validator), std::move(rest)...);
+    auto method = Make<Method, Request>(name, sites_path, std::move(rest)...);
+    if (method == nullptr) return;
     this->MarkMethodRawCallback(
         IndexOf(name),
         new grpc::internal::CallbackServerStreamingHandler<ByteBuffer, ByteBuffer>(
@@ -93,15 +92,10 @@ class RawService : public Contract::Service {
   // Serves `name` by the streams that a Method (such as IngestMethod) starts; `rest` are the last
   // arguments of its constructor.
   template <class Method, class Request, class... Rest>
-  void ServeBidi(const std::string& name, Rest... rest) {
+  void ServeBidi(const std::string& name, const std::string& sites_path, Rest... rest) {
     using grpc::ByteBuffer;
-    absl::StatusOr<Validator> validator = Validator::Compile(*Request::descriptor());
-    if (!validator.ok()) {
-      status_.Update(validator.status());
-      return;
-    }
-    auto method = std::make_shared<Method>(context_, Contract::service_full_name(), name,
-                                           *std::move(validator), std::move(rest)...);
+    auto method = Make<Method, Request>(name, sites_path, std::move(rest)...);
+    if (method == nullptr) return;
     this->MarkMethodRawCallback(
         IndexOf(name),
         new grpc::internal::CallbackBidiHandler<ByteBuffer, ByteBuffer>(
@@ -119,19 +113,29 @@ class RawService : public Contract::Service {
   ServiceContext& context() { return context_; }
 
  private:
-  template <class Request, class Response>
-  std::shared_ptr<UnaryMethod<Request, Response>> Register(
-      const std::string& name, typename UnaryMethod<Request, Response>::Tolerance tolerance,
-      typename UnaryMethod<Request, Response>::Handler handler) {
-    using grpc::ByteBuffer;
-    absl::StatusOr<Validator> validator = Validator::Compile(*Request::descriptor());
-    if (!validator.ok()) {
-      status_.Update(validator.status());
+  // Null, and status() says why, if the method's gate cannot be made.
+  template <class Method, class Request, class... Rest>
+  std::shared_ptr<Method> Make(const std::string& name, const std::string& sites_path,
+                               Rest... rest) {
+    absl::StatusOr<Gate> gate =
+        Gate::Compile(*Request::descriptor(), sites_path, context_.identity_source);
+    if (!gate.ok()) {
+      status_.Update(gate.status());
       return nullptr;
     }
-    auto method = std::make_shared<UnaryMethod<Request, Response>>(
-        context_, Contract::service_full_name(), name, *std::move(validator), std::move(handler),
-        std::move(tolerance));
+    return std::make_shared<Method>(context_, Contract::service_full_name(), name, *std::move(gate),
+                                    std::move(rest)...);
+  }
+
+  template <class Request, class Response>
+  std::shared_ptr<UnaryMethod<Request, Response>> Register(
+      const std::string& name, const std::string& sites_path,
+      typename UnaryMethod<Request, Response>::Tolerance tolerance,
+      typename UnaryMethod<Request, Response>::Handler handler) {
+    using grpc::ByteBuffer;
+    auto method = Make<UnaryMethod<Request, Response>, Request>(
+        name, sites_path, std::move(handler), std::move(tolerance));
+    if (method == nullptr) return nullptr;
     this->MarkMethodRawCallback(
         IndexOf(name),
         new grpc::internal::CallbackUnaryHandler<ByteBuffer, ByteBuffer>(

@@ -19,6 +19,7 @@
 #include "services/maintenance_schedule.h"
 #include "services/read_file.h"
 #include "services/reflection.h"
+#include "services/rest_body_check.h"
 #include "services/sites_service.h"
 #include "storage/database_monitor.h"
 #include "storage/maintenance.h"
@@ -40,9 +41,11 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Credentials(const Serve
   const auto key = ReadFile(options.tls_key_file);
   if (!key.ok()) return key.status();
   const bool mutual = !options.tls_client_ca_file.empty();
-  grpc::SslServerCredentialsOptions tls(
-      mutual ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY
-             : GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
+  // With identities a call without a certificate is told so by the gate; health has to answer.
+  const auto demand = options.identity_source == IdentitySource::kEnvoy
+                          ? GRPC_SSL_REQUEST_CLIENT_CERTIFICATE_AND_VERIFY
+                          : GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY;
+  grpc::SslServerCredentialsOptions tls(mutual ? demand : GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
   tls.pem_key_cert_pairs.push_back({*key, *cert});
   if (mutual) {
     const auto client_ca = ReadFile(options.tls_client_ca_file);
@@ -184,7 +187,8 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
                          feed,
                          draining,
                          *registry,
-                         options.export_stall_timeout};
+                         options.export_stall_timeout,
+                         options.identity_source};
 
   std::vector<std::unique_ptr<grpc::Service>> services;
   std::vector<std::string> names;
@@ -211,6 +215,7 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
   names.insert(names.end(), {"grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection",
                              "grpc.reflection.v1alpha.ServerReflection"});
   ReflectionService reflection(names);
+  RestBodyCheck rest_body_check;
 
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
@@ -220,6 +225,7 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
   for (const auto& service : services) builder.RegisterService(service.get());
   for (grpc::Service* service : extra) builder.RegisterService(service);
   builder.RegisterService(&reflection);
+  builder.RegisterService(&rest_body_check);
   const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr) {
     return absl::UnavailableError(absl::StrCat("cannot listen on ", options.listen_address,

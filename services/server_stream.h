@@ -20,10 +20,10 @@
 #include "grpcpp/support/server_callback.h"
 #include "services/call_observer.h"
 #include "services/errors.h"
+#include "services/gate.h"
 #include "services/service_context.h"
 #include "storage/executor.h"
 #include "storage/session.h"
-#include "validation/validator.h"
 
 namespace energysites {
 
@@ -50,10 +50,10 @@ class ServerStreamMethod {
   using Handler = std::function<absl::Status(storage::Session&, const Request&, StreamWriter&)>;
 
   ServerStreamMethod(ServiceContext& context, const std::string& service, const std::string& name,
-                     Validator validator, Handler handler)
+                     Gate gate, Handler handler)
       : executor_(context.export_executor),
         stall_timeout_(absl::ToChronoMilliseconds(context.export_stall_timeout)),
-        validator_(std::move(validator)),
+        gate_(std::move(gate)),
         handler_(std::move(handler)),
         observer_(context.metrics, "server_stream", service, name) {}
 
@@ -68,7 +68,7 @@ class ServerStreamMethod {
 
   storage::Executor& executor_;
   const std::chrono::milliseconds stall_timeout_;
-  const Validator validator_;
+  const Gate gate_;
   const Handler handler_;
   MethodObserver observer_;
 };
@@ -115,11 +115,13 @@ class ServerStreamMethod<Request>::Call final : public grpc::ServerWriteReactor<
 
  private:
   absl::Status Accept(grpc::ByteBuffer request) {
+    const absl::StatusOr<Caller> caller = method_.gate_.Identify(*context_);
+    if (!caller.ok()) return caller.status();
     if (!grpc::SerializationTraits<Request>::Deserialize(&request, &request_).ok()) {
       return MalformedRequest(Request::descriptor()->full_name());
     }
-    const auto violations = method_.validator_.Validate(request_);
-    if (!violations.empty()) return InvalidRequest(violations);
+    const absl::Status passed = method_.gate_.Check(request_, *caller).status();
+    if (!passed.ok()) return passed;
     return method_.executor_.Submit(this);
   }
 

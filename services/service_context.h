@@ -4,6 +4,7 @@
 
 #include "absl/time/time.h"
 #include "prometheus/registry.h"
+#include "services/caller.h"
 #include "services/draining.h"
 #include "storage/executor.h"
 #include "storage/live_data_feed.h"
@@ -21,6 +22,7 @@ struct ServiceContext {
   prometheus::Registry& metrics;
   // How long the client of an export may take nothing.
   absl::Duration export_stall_timeout;
+  IdentitySource identity_source;
 };
 
 }  // namespace energysites

@@ -14,18 +14,18 @@ using storage::SiteRepository;
 
 SitesService::SitesService(ServiceContext& context) : RawService(context) {
   Serve<v1::CreateSiteRequest, v1::Site>(
-      "CreateSite", [](Session& session, const v1::CreateSiteRequest& request) {
+      "CreateSite", kAllSites, [](Session& session, const v1::CreateSiteRequest& request) {
         return SiteRepository(session).Create(request, WriteRequestOf(request, storage::kNoSite));
       });
   ServeTogether<v1::GetSiteRequest, v1::Site>(
-      "GetSite", kManyReads, [](const v1::GetSiteRequest& request) { return request.id(); },
+      "GetSite", "id", kManyReads, [](const v1::GetSiteRequest& request) { return request.id(); },
       [](Session& session, const std::vector<const v1::GetSiteRequest*>& requests) {
         std::vector<int64_t> ids;
         for (const auto* request : requests) ids.push_back(request->id());
         return SiteRepository(session).GetMany(ids);
       });
   Serve<v1::ListSitesRequest, v1::ListSitesResponse>(
-      "ListSites",
+      "ListSites", kAllSites,
       [](Session& session,
          const v1::ListSitesRequest& request) -> absl::StatusOr<v1::ListSitesResponse> {
         v1::ListSitesResponse response;
@@ -38,10 +38,10 @@ SitesService::SitesService(ServiceContext& context) : RawService(context) {
         return response;
       });
   Serve<v1::UpdateSiteRequest, v1::Site>(
-      "UpdateSite", [](Session& session, const v1::UpdateSiteRequest& request) {
+      "UpdateSite", "site.id", [](Session& session, const v1::UpdateSiteRequest& request) {
         return SiteRepository(session).Update(request, FieldsToUpdate(request));
       });
-  Serve<v1::DeleteSiteRequest, Empty>("DeleteSite",
+  Serve<v1::DeleteSiteRequest, Empty>("DeleteSite", "id",
                                       [](Session& session, const v1::DeleteSiteRequest& request) {
                                         return SiteRepository(session).Delete(request);
                                       });

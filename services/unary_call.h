@@ -17,20 +17,20 @@
 #include "grpcpp/support/server_callback.h"
 #include "services/call_observer.h"
 #include "services/errors.h"
+#include "services/gate.h"
 #include "services/service_context.h"
 #include "storage/batcher.h"
 #include "storage/errors.h"
 #include "storage/executor.h"
 #include "storage/session.h"
-#include "validation/validator.h"
 
 namespace energysites {
 
-// A unary rpc: its rules, its handler, its metrics. Shared by all its calls, and outlives them.
+// A unary rpc: its gate, its handler, its metrics. Shared by all its calls, and outlives them.
 template <class Request, class Response>
 class UnaryMethod {
  public:
-  using Violations = std::vector<Violation>;
+  using Violations = Gate::Violations;
   // Runs on an executor's thread with a request that keeps the rules, but for `tolerated` ones.
   using Handler = std::function<absl::StatusOr<Response>(storage::Session&, const Request&,
                                                          const Violations& tolerated)>;
@@ -38,9 +38,9 @@ class UnaryMethod {
   using Tolerance = std::function<bool(const Request&, const Violation&)>;
 
   UnaryMethod(ServiceContext& context, const std::string& service, const std::string& name,
-              Validator validator, Handler handler, Tolerance tolerance)
+              Gate gate, Handler handler, Tolerance tolerance)
       : executor_(context.executor),
-        validator_(std::move(validator)),
+        gate_(std::move(gate)),
         handler_(std::move(handler)),
         tolerance_(std::move(tolerance)),
         observer_(context.metrics, "unary", service, name) {}
@@ -64,19 +64,8 @@ class UnaryMethod {
  private:
   class Call;
 
-  // OK with the tolerated violations, or INVALID_ARGUMENT with all of them.
-  absl::StatusOr<Violations> Validate(const Request& request) const {
-    Violations violations = validator_.Validate(request);
-    for (const Violation& violation : violations) {
-      if (tolerance_ == nullptr || !tolerance_(request, violation)) {
-        return InvalidRequest(violations);
-      }
-    }
-    return violations;
-  }
-
   storage::Executor& executor_;
-  const Validator validator_;
+  const Gate gate_;
   const Handler handler_;
   const Tolerance tolerance_;
   MethodObserver observer_;
@@ -124,14 +113,21 @@ class UnaryMethod<Request, Response>::Call final : public grpc::ServerUnaryReact
 
  private:
   absl::Status Accept(grpc::ByteBuffer request) {
+    const absl::StatusOr<Caller> caller = method_.gate_.Identify(*context_);
+    if (!caller.ok()) return caller.status();
     if (!grpc::SerializationTraits<Request>::Deserialize(&request, &request_).ok()) {
       return MalformedRequest(Request::descriptor()->full_name());
     }
-    absl::StatusOr<Violations> tolerated = method_.Validate(request_);
+    absl::StatusOr<Violations> tolerated = method_.gate_.Check(request_, *caller, Tolerates());
     if (!tolerated.ok()) return tolerated.status();
     tolerated_ = *std::move(tolerated);
     if (method_.batcher_ != nullptr) return method_.batcher_->Add(this);
     return method_.executor_.Submit(this);
+  }
+
+  std::function<bool(const Violation&)> Tolerates() {
+    if (method_.tolerance_ == nullptr) return nullptr;
+    return [this](const Violation& violation) { return method_.tolerance_(request_, violation); };
   }
 
   void Answer(const absl::StatusOr<Response>& result) {

@@ -1,5 +1,6 @@
 #include "services/watch_stream.h"
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <set>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "energysites/v1/live_data.pb.h"
+#include "google/protobuf/wrappers.pb.h"
 #include "grpcpp/impl/codegen/proto_utils.h"
 #include "services/errors.h"
 #include "services/page_token.h"
@@ -20,6 +22,18 @@ using storage::WatchPosition;
 using storage::WatchQueue;
 using v1::WatchLiveDataRequest;
 using v1::WatchLiveDataResponse;
+
+namespace {
+
+// What a token holds of the caller that it belongs to; nothing where callers have no names.
+std::vector<int64_t> OwnerKey(const Caller& caller) {
+  if (caller.subject.empty()) return {};
+  google::protobuf::StringValue subject;
+  subject.set_value(caller.subject);
+  return {Fingerprint(subject)};
+}
+
+}  // namespace
 
 // The queue calls it one call at a time, and so sees to it that writes and the end do not meet.
 class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
@@ -75,12 +89,14 @@ class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuff
 
  private:
   absl::Status Accept(grpc::ByteBuffer bytes) {
+    const absl::StatusOr<Caller> caller = method_.gate_.Identify(*context_);
+    if (!caller.ok()) return caller.status();
     WatchLiveDataRequest request;
     if (!grpc::SerializationTraits<WatchLiveDataRequest>::Deserialize(&bytes, &request).ok()) {
       return MalformedRequest(WatchLiveDataRequest::descriptor()->full_name());
     }
-    const auto violations = method_.validator_.Validate(request);
-    if (!violations.empty()) return InvalidRequest(violations);
+    const absl::Status passed = method_.gate_.Check(request, *caller).status();
+    if (!passed.ok()) return passed;
 
     // The order of the sites does not matter, nor does it that one is named twice.
     const std::set<int64_t> sites(request.site_ids().begin(), request.site_ids().end());
@@ -88,10 +104,13 @@ class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuff
     for (const int64_t site : sites) watched.add_site_ids(site);
     fingerprint_ = Fingerprint(watched);
 
+    owner_ = OwnerKey(*caller);
+
     std::optional<WatchPosition> resume;
     if (!request.resume_token().empty()) {
-      const auto key = DecodePageToken(request.resume_token(), fingerprint_, 2);
+      const auto key = DecodePageToken(request.resume_token(), fingerprint_, 2 + owner_.size());
       if (!key.ok()) return BadResumeToken();
+      if (!std::equal(owner_.begin(), owner_.end(), key->begin() + 2)) return ResumeTokenNotFound();
       resume = {static_cast<uint64_t>((*key)[0]), (*key)[1]};
     }
     // From here on the feed's thread may call.
@@ -103,7 +122,9 @@ class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuff
   }
 
   std::string TokenOf(const WatchPosition& position) const {
-    return EncodePageToken(fingerprint_, {static_cast<int64_t>(position.xid), position.id});
+    std::vector<int64_t> key = {static_cast<int64_t>(position.xid), position.id};
+    key.insert(key.end(), owner_.begin(), owner_.end());
+    return EncodePageToken(fingerprint_, key);
   }
 
   void Finish(const absl::Status& status) {
@@ -118,16 +139,17 @@ class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuff
   grpc::CallbackServerContext* const context_;
   CallObserver observer_;
   uint32_t fingerprint_ = 0;
+  std::vector<int64_t> owner_;
   grpc::ByteBuffer answer_;
   std::shared_ptr<WatchQueue> queue_;
   std::unique_ptr<Draining::Subscription> draining_;
 };
 
 WatchMethod::WatchMethod(ServiceContext& context, const std::string& service,
-                         const std::string& name, Validator validator)
+                         const std::string& name, Gate gate)
     : feed_(context.live_data_feed),
       draining_(context.draining),
-      validator_(std::move(validator)),
+      gate_(std::move(gate)),
       observer_(context.metrics, "server_stream", service, name) {}
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchMethod::Start(grpc::CallbackServerContext* context,

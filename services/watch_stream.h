@@ -8,8 +8,8 @@
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "services/call_observer.h"
+#include "services/gate.h"
 #include "services/service_context.h"
-#include "validation/validator.h"
 
 namespace energysites {
 
@@ -17,7 +17,7 @@ namespace energysites {
 class WatchMethod {
  public:
   WatchMethod(ServiceContext& context, const std::string& service, const std::string& name,
-              Validator validator);
+              Gate gate);
 
   // Starts a stream, which deletes itself when done.
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(grpc::CallbackServerContext* context,
@@ -28,7 +28,7 @@ class WatchMethod {
 
   storage::LiveDataFeed& feed_;
   Draining& draining_;
-  const Validator validator_;
+  const Gate gate_;
   MethodObserver observer_;
 };
 

@@ -175,10 +175,17 @@ absl::Status IngestSessionTakenOver() {
                        "INGEST_SESSION_TAKEN_OVER");
 }
 
+absl::Status IngestSessionNotFound(absl::string_view name) {
+  return WithErrorInfo(
+      absl::NotFoundError(absl::StrCat("the caller has no session ", name,
+                                       ": it is another's, or the server has forgotten it")),
+      "INGEST_SESSION_NOT_FOUND");
+}
+
 absl::Status IngestSessionForgotten() {
   return WithErrorInfo(
       absl::FailedPreconditionError("start.acknowledged_sequence is higher than what the session "
-                                    "has committed: the server has forgotten the session"),
+                                    "has committed: the server has forgotten the rest"),
       "INGEST_SESSION_FORGOTTEN");
 }
 

@@ -40,6 +40,9 @@ absl::Status EntryRefused();
 // ABORTED: another stream has opened the session of IngestLiveData since.
 absl::Status IngestSessionTakenOver();
 
+// NOT_FOUND: the caller, who was told how far it came, has no such session of IngestLiveData.
+absl::Status IngestSessionNotFound(absl::string_view name);
+
 // FAILED_PRECONDITION: the session has not come as far as its client was told.
 absl::Status IngestSessionForgotten();
 

@@ -140,7 +140,10 @@ absl::StatusOr<IngestRepository::Opened> IngestRepository::Open(const std::strin
     opened.session = {owner, name, row["stream"].as<int64_t>()};
     opened.committed_sequence = row["committed_sequence"].as<int64_t>();
     // Going on would store again what the caller has sent before.
-    if (acknowledged > opened.committed_sequence) return IngestSessionForgotten();
+    if (acknowledged > opened.committed_sequence) {
+      const bool is_new = opened.session.stream == 1;
+      return is_new ? IngestSessionNotFound(name) : IngestSessionForgotten();
+    }
     tx.exec_prepared0(kForgetRefused.name, owner, name, acknowledged);
     for (const pqxx::row& refused : tx.exec_prepared(kFindRefused.name, owner, name)) {
       v1::RefusedEntries& entries = opened.refused.emplace_back();

@@ -41,8 +41,8 @@ class IngestRepository {
   };
 
   // Makes the session or takes it over from the stream that has it: what that one committed is in
-  // the result, and it commits no more. Returns FAILED_PRECONDITION if the session has not come as
-  // far as the caller was told.
+  // the result, and it commits no more. If the caller was told of more than the session has
+  // committed, returns NOT_FOUND where `owner` has no such session, else FAILED_PRECONDITION.
   absl::StatusOr<Opened> Open(const std::string& owner, const v1::IngestStart& start);
 
   // Why entries of a batch are refused, by index.

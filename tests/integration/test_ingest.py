@@ -212,8 +212,17 @@ def test_a_session_that_was_forgotten_is_not_begun_again(stubs, database, site):
     stream.rest()
     database.query("DELETE FROM ingest_sessions RETURNING 1")
     failure = Ingest(stubs, acknowledged=1).failure()
-    assert (failure.code, failure.reason) == ("FAILED_PRECONDITION", "INGEST_SESSION_FORGOTTEN")
+    assert (failure.code, failure.reason) == ("NOT_FOUND", "INGEST_SESSION_NOT_FOUND")
     assert database.query("SELECT * FROM ingest_sessions") == []
+
+
+def test_a_session_that_came_less_far_than_its_client_was_told_does_not_go_on(stubs, site):
+    stream = Ingest(stubs)
+    stream.send(1, numbered(site, 1, 1))
+    stream.rest()
+    failure = Ingest(stubs, acknowledged=2).failure()
+    assert (failure.code, failure.reason) == ("FAILED_PRECONDITION", "INGEST_SESSION_FORGOTTEN")
+    assert Ingest(stubs, acknowledged=1).answer().committed_sequence == 1
 
 
 def batch_of(sequence, entries):

@@ -161,7 +161,7 @@ def test_a_session_is_forgotten_after_the_configured_time(start_server, database
     assert idle.failure().code == "ABORTED"
     # Who was told more than nothing does not begin anew unawares.
     failure = Ingest(stubs, session="idle", acknowledged=1).failure()
-    assert (failure.code, failure.reason) == ("FAILED_PRECONDITION", "INGEST_SESSION_FORGOTTEN")
+    assert (failure.code, failure.reason) == ("NOT_FOUND", "INGEST_SESSION_NOT_FOUND")
     assert Ingest(stubs, session="idle").answer().committed_sequence == 0
     assert busy.rest() == []
     stubs.close()

@@ -138,6 +138,7 @@ def test_the_errors_table_is_the_code(text):
     assert listed == given - {"SITE_NOT_FOUND"}
     http = {"INVALID_ARGUMENT": "400", "FAILED_PRECONDITION": "400", "NOT_FOUND": "404",
             "ALREADY_EXISTS": "409", "ABORTED": "409", "RESOURCE_EXHAUSTED": "429",
+            "UNAUTHENTICATED": "401", "PERMISSION_DENIED": "403",
             "UNAVAILABLE": "503", "DEADLINE_EXCEEDED": "504", "INTERNAL": "500"}  # fmt: skip
     assert {code: status for code, status, *_ in rows} == http
 

@@ -36,12 +36,13 @@ def generate():
 class Stubs:
     """The three services at `address`: `stubs.sites.GetSite(request)`, and so on."""
 
-    def __init__(self, address, credentials=None):
-        self.channel = (
+    def __init__(self, address, credentials=None, *interceptors):
+        channel = (
             grpc.secure_channel(address, credentials)
             if credentials
             else grpc.insecure_channel(address)
         )
+        self.channel = grpc.intercept_channel(channel, *interceptors)
         for name in NAMES:
             module = importlib.import_module(f"energysites.v1.{name}_pb2_grpc")
             service = "".join(word.capitalize() for word in name.split("_"))

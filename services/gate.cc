@@ -1,0 +1,35 @@
+#include "services/gate.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "services/errors.h"
+
+namespace energysites {
+
+absl::StatusOr<Gate> Gate::Compile(const google::protobuf::Descriptor& request,
+                                   absl::string_view sites_path, IdentitySource source) {
+  absl::StatusOr<Validator> validator = Validator::Compile(request);
+  if (!validator.ok()) return validator.status();
+  absl::StatusOr<SiteScope> scope = SiteScope::Compile(request, sites_path);
+  if (!scope.ok()) return scope.status();
+  return Gate(*std::move(validator), *std::move(scope), source);
+}
+
+absl::StatusOr<Gate::Violations> Gate::Check(
+    const google::protobuf::Message& request, const Caller& caller,
+    const std::function<bool(const Violation&)>& tolerates) const {
+  const auto all_tolerated = [&](const Violations& violations) {
+    return violations.empty() ||
+           (tolerates != nullptr && std::all_of(violations.begin(), violations.end(), tolerates));
+  };
+  Violations violations = validator_.Validate(request);
+  if (!all_tolerated(violations)) return InvalidRequest(violations);
+  Violations foreign = scope_.Check(request, caller);
+  if (!all_tolerated(foreign)) return SitesNotInToken(foreign);
+  std::move(foreign.begin(), foreign.end(), std::back_inserter(violations));
+  return violations;
+}
+
+}  // namespace energysites

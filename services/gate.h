@@ -1,0 +1,52 @@
+// What every request passes before its handler sees it: somebody known sends it, it keeps the rules
+// of the contract, and it stays within the sites of its caller.
+#ifndef SERVICES_GATE_H_
+#define SERVICES_GATE_H_
+
+#include <functional>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "google/protobuf/message.h"
+#include "grpcpp/server_context.h"
+#include "services/caller.h"
+#include "services/site_scope.h"
+#include "validation/validator.h"
+
+namespace energysites {
+
+// The gate of one method. Safe from any thread.
+class Gate {
+ public:
+  using Violations = std::vector<Violation>;
+
+  // `sites_path` as SiteScope::Compile takes it. Fails if the request declares rules that the
+  // validator does not know.
+  static absl::StatusOr<Gate> Compile(const google::protobuf::Descriptor& request,
+                                      absl::string_view sites_path, IdentitySource source);
+
+  // Returns UNAUTHENTICATED where CallerOf does.
+  absl::StatusOr<Caller> Identify(const grpc::CallbackServerContext& context) const {
+    return CallerOf(context, source_);
+  }
+
+  // OK with those violations that the handler settles itself, as `tolerates` says; else
+  // INVALID_ARGUMENT with all broken rules, or PERMISSION_DENIED with all sites that are not the
+  // caller's.
+  absl::StatusOr<Violations> Check(
+      const google::protobuf::Message& request, const Caller& caller,
+      const std::function<bool(const Violation&)>& tolerates = nullptr) const;
+
+ private:
+  Gate(Validator validator, SiteScope scope, IdentitySource source)
+      : validator_(std::move(validator)), scope_(std::move(scope)), source_(source) {}
+
+  Validator validator_;
+  SiteScope scope_;
+  IdentitySource source_;
+};
+
+}  // namespace energysites
+
+#endif  // SERVICES_GATE_H_

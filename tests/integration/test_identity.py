@@ -1,0 +1,282 @@
+"""Who calls, as the gateway says it, and which sites a token that is bound to some may use."""
+
+import itertools
+
+import grpc
+import pytest
+from energysites.v1 import configurations_pb2, live_data_pb2, sites_pb2
+from google.protobuf import field_mask_pb2, timestamp_pb2
+
+from support.calls import JUNE, configuration, entry, fail, failure_of, site
+from support.certificates import make_certificates
+from support.ingest import Ingest, numbered, numbers_stored, refused
+from support.stubs import Stubs
+from support.watch import Watch
+
+SUBJECT, SITE_IDS = "x-energy-sites-subject", "x-energy-sites-site-ids"
+DENIED = ("PERMISSION_DENIED", "SITE_NOT_IN_TOKEN")
+
+
+class WithHeaders(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor,
+                  grpc.StreamStreamClientInterceptor):  # fmt: skip
+    """Adds headers to every call."""
+
+    def __init__(self, headers):
+        self._headers = headers
+
+    def _call(self, proceed, details, request):
+        return proceed(details._replace(metadata=[*(details.metadata or ()), *self._headers]), request)
+
+    intercept_unary_unary = intercept_unary_stream = intercept_stream_stream = _call
+
+
+class Gateway:
+    """Calls a server as Envoy does: by its certificate, with headers that say who calls."""
+
+    def __init__(self, address, read):
+        self._address, self._read, self._callers = address, read, []
+
+    def caller(self, *headers, certificate="gateway"):
+        pair = (self._read(f"{certificate}.key"), self._read(f"{certificate}.pem")) if certificate else ()
+        credentials = grpc.ssl_channel_credentials(self._read("ca.pem"), *pair)
+        self._callers.append(Stubs(self._address, credentials, WithHeaders(headers)))
+        return self._callers[-1]
+
+    def close(self):
+        for caller in self._callers:
+            caller.close()
+
+
+@pytest.fixture
+def gateway(start_server, database, tmp_path):
+    read = make_certificates(tmp_path)
+    server = start_server(database, flags=[
+        f"--tls_cert={tmp_path}/server.pem", f"--tls_key={tmp_path}/server.key",
+        f"--tls_client_ca={tmp_path}/ca.pem", "--identity=envoy",
+    ])  # fmt: skip
+    gateway = Gateway(server.address, read)
+    yield gateway
+    gateway.close()
+
+
+@pytest.fixture
+def sites(gateway):
+    """The ids of two sites."""
+    everybody = gateway.caller((SUBJECT, "admin"))
+    return [everybody.sites.CreateSite(sites_pb2.CreateSiteRequest(site=site()), timeout=30).id
+            for _ in range(2)]  # fmt: skip
+
+
+def bound(gateway, *site_ids, subject="meter-1"):
+    """A caller whose token is bound to sites."""
+    return gateway.caller((SUBJECT, subject), (SITE_IDS, "[" + ",".join(f'"{i}"' for i in site_ids) + "]"))
+
+
+def listing(stubs):
+    return fail(stubs.sites.ListSites, sites_pb2.ListSitesRequest())
+
+
+@pytest.mark.parametrize("headers", [
+    [],
+    [(SUBJECT, "")],
+    [(SITE_IDS, '["1"]')],
+    [(SUBJECT, "meter"), (SUBJECT, "admin")],
+    [(SUBJECT, "meter"), (SITE_IDS, '["1"]'), (SITE_IDS, '["2"]')],
+    *([(SUBJECT, "meter"), (SITE_IDS, text)]
+      for text in ("", "1", '"1"', "null", "{}", '["1"', '["x"]', '["0"]', '["-1"]', "[1.5]", "[null]",
+                   '[["1"]]', '["9223372036854775808"]', "[9007199254740993]", '["1 2"]')),
+])  # fmt: skip
+def test_a_call_that_the_gateway_has_not_vouched_for_is_refused(gateway, headers):
+    failure = listing(gateway.caller(*headers))
+    assert (failure.code, failure.reason) == ("UNAUTHENTICATED", "IDENTITY_MISSING")
+
+
+def test_a_call_without_the_gateways_certificate_is_refused(gateway):
+    failure = listing(gateway.caller((SUBJECT, "admin"), certificate=None))
+    assert (failure.code, failure.reason) == ("UNAUTHENTICATED", "IDENTITY_MISSING")
+    # A stranger's does not even connect.
+    assert listing(gateway.caller((SUBJECT, "admin"), certificate="spy")).code == "UNAVAILABLE"
+
+
+@pytest.mark.parametrize("header", [(SUBJECT, "admin"), (SITE_IDS, '["1"]')])
+def test_without_a_gateway_nobody_says_who_calls(server, header):
+    stubs = Stubs(server.address, None, WithHeaders([header]))
+    watch = stubs.live_data.WatchLiveData(live_data_pb2.WatchLiveDataRequest(), timeout=30)
+    export = stubs.live_data.ExportLiveData(live_data_pb2.ExportLiveDataRequest(), timeout=30)
+    failures = [listing(stubs), first_failure(watch), first_failure(export), Ingest(stubs).failure()]
+    assert {(failure.code, failure.reason) for failure in failures} == {
+        ("UNAUTHENTICATED", "IDENTITY_NOT_EXPECTED")
+    }
+    stubs.close()
+
+
+def first_failure(call):
+    with pytest.raises(grpc.RpcError) as caught:
+        next(call)
+    return failure_of(caught.value)
+
+
+def requests(site_id, configuration_id, entry_id):
+    """Of every rpc but IngestLiveData, a request about the site; and about none, if it may be so."""
+    span = {"start_time": timestamp_pb2.Timestamp(seconds=JUNE),
+            "end_time": timestamp_pb2.Timestamp(seconds=JUNE + 3600)}  # fmt: skip
+    name = field_mask_pb2.FieldMask(paths=["name"])
+    units = field_mask_pb2.FieldMask(paths=["production_pv_units"])
+    s, c, d = sites_pb2, configurations_pb2, live_data_pb2
+    return {
+        "Sites": {
+            "CreateSite": (None, s.CreateSiteRequest(site=site(id=site_id))),
+            "GetSite": (s.GetSiteRequest(id=site_id), None),
+            "ListSites": (None, s.ListSitesRequest()),
+            "UpdateSite": (s.UpdateSiteRequest(site=s.Site(id=site_id, name="Farm"), update_mask=name), None),
+            "DeleteSite": (s.DeleteSiteRequest(id=site_id, validate_only=True), None),
+        },
+        "Configurations": {
+            "CreateConfiguration": (c.CreateConfigurationRequest(configuration=configuration(site_id)), None),
+            "GetConfiguration": (c.GetConfigurationRequest(site_id=site_id, id=configuration_id), None),
+            "ListConfigurations": (c.ListConfigurationsRequest(site_id=site_id), c.ListConfigurationsRequest()),
+            "UpdateConfiguration": (c.UpdateConfigurationRequest(
+                configuration=c.Configuration(site_id=site_id, id=configuration_id, production_pv_units=3),
+                update_mask=units), None),
+            "DeleteConfiguration": (c.DeleteConfigurationRequest(
+                site_id=site_id, id=configuration_id, validate_only=True), None),
+        },
+        "LiveData": {
+            "CreateLiveDataEntry": (d.CreateLiveDataEntryRequest(live_data_entry=entry(site_id)), None),
+            "BatchCreateLiveDataEntries": (
+                d.BatchCreateLiveDataEntriesRequest(entries=[entry(site_id)] * 2), None),
+            "GetLiveDataEntry": (d.GetLiveDataEntryRequest(site_id=site_id, id=entry_id), None),
+            "ListLiveDataEntries": (d.ListLiveDataEntriesRequest(site_id=site_id), d.ListLiveDataEntriesRequest()),
+            "DeleteLiveDataEntry": (d.DeleteLiveDataEntryRequest(
+                site_id=site_id, id=entry_id, validate_only=True), None),
+            "ExportLiveData": (d.ExportLiveDataRequest(site_ids=[site_id]), d.ExportLiveDataRequest()),
+            "DownloadLiveData": (d.DownloadLiveDataRequest(site_ids=[site_id]), d.DownloadLiveDataRequest()),
+            "WatchLiveData": (d.WatchLiveDataRequest(site_ids=[site_id]), d.WatchLiveDataRequest()),
+            "GetLatestLiveData": (d.GetLatestLiveDataRequest(site_ids=[site_id]), None),
+            "AggregateLiveData": (d.AggregateLiveDataRequest(site_ids=[site_id], bucket="hour", **span), None),
+        },
+    }  # fmt: skip
+
+
+def call(stubs, service, method, request):
+    """The code, and the reason of a failure."""
+    stub = {"Sites": stubs.sites, "Configurations": stubs.configurations, "LiveData": stubs.live_data}
+    try:
+        answer = getattr(stub[service], method)(request, timeout=30)
+        if hasattr(answer, "cancel"):
+            next(answer)
+            answer.cancel()
+        return ("OK", "")
+    except grpc.RpcError as error:
+        failure = failure_of(error)
+        return failure.code, failure.details["ErrorInfo"].reason if "ErrorInfo" in failure.details else ""
+
+
+def test_a_bound_token_uses_its_own_sites_alone(gateway, sites):
+    everybody = gateway.caller((SUBJECT, "admin"))
+    made = {}
+    for site_id in sites:
+        made[site_id] = (
+            everybody.configurations.CreateConfiguration(
+                configurations_pb2.CreateConfigurationRequest(configuration=configuration(site_id)), timeout=30).id,
+            everybody.live_data.CreateLiveDataEntry(
+                live_data_pb2.CreateLiveDataEntryRequest(live_data_entry=entry(site_id)), timeout=30).id,
+        )  # fmt: skip
+    own, other = sites
+    meter, nobody = bound(gateway, own), bound(gateway)
+    contract = {module.DESCRIPTOR.services_by_name[name]: name for module, name in
+                ((sites_pb2, "Sites"), (configurations_pb2, "Configurations"), (live_data_pb2, "LiveData"))}  # fmt: skip
+    of_own, of_other = requests(own, *made[own]), requests(other, *made[other])
+    for service, name in contract.items():
+        assert {m.name for m in service.methods} - {"IngestLiveData"} == set(of_own[name])
+        for method, (about_site, about_all) in of_own[name].items():
+            where = f"{name}/{method}"
+            if about_site is not None:
+                assert call(meter, name, method, about_site) == ("OK", ""), where
+                assert call(nobody, name, method, about_site) == DENIED, where
+                assert call(meter, name, method, of_other[name][method][0]) == DENIED, where
+                assert call(everybody, name, method, of_other[name][method][0]) == ("OK", ""), where
+            if about_all is not None:
+                assert call(meter, name, method, about_all) == DENIED, where
+                assert call(everybody, name, method, about_all) == ("OK", ""), where
+
+
+def test_sites_of_a_set_are_each_looked_at(gateway, sites):
+    own, other = sites
+    meter = bound(gateway, own)
+    mixed = live_data_pb2.GetLatestLiveDataRequest(site_ids=[own, other])
+    failure = fail(meter.live_data.GetLatestLiveData, mixed)
+    assert failure.violations == [("site_ids[1]", "SITE_NOT_IN_TOKEN")]
+    assert str(other) in failure.text
+
+
+def test_a_batch_is_looked_at_entry_by_entry(gateway, database, sites):
+    own, other = sites
+    meter = bound(gateway, own)
+    mixed = [entry(own), entry(other), entry(own, soc=101), entry(other, soc=101)]
+    whole = live_data_pb2.BatchCreateLiveDataEntriesRequest(entries=mixed[:2])
+    failure = fail(meter.live_data.BatchCreateLiveDataEntries, whole)
+    assert (failure.code, failure.violations) == (
+        "PERMISSION_DENIED", [("entries[1].site_id", "SITE_NOT_IN_TOKEN")])  # fmt: skip
+    assert database.query("SELECT count(*) FROM live_data") == [(0,)]
+
+    parts = live_data_pb2.BatchCreateLiveDataEntriesRequest(entries=mixed, return_partial_success=True)
+    answer = meter.live_data.BatchCreateLiveDataEntries(parts, timeout=30)
+    codes = {index: failed.code for index, failed in answer.failed_requests.items()}
+    assert codes == {1: grpc.StatusCode.PERMISSION_DENIED.value[0],
+                     2: grpc.StatusCode.INVALID_ARGUMENT.value[0],
+                     3: grpc.StatusCode.INVALID_ARGUMENT.value[0]}  # fmt: skip
+    assert [stored.site_id for stored in answer.live_data_entries] == [own]
+    assert database.query("SELECT site_id FROM live_data") == [(own,)]
+
+
+def test_a_stream_refuses_the_entries_of_other_sites_and_goes_on(gateway, database, sites):
+    own, other = sites
+    stream = Ingest(bound(gateway, own))
+    stream.answer()
+    stream.send(1, [*numbered(own, 0, 1), *numbered(other, 1, 1)])
+    batch = refused(stream.until(1))[1]
+    assert {index: failed.code for index, failed in batch.failed_entries.items()} == {
+        1: grpc.StatusCode.PERMISSION_DENIED.value[0]
+    }
+    stream.send(2, numbered(own, 2, 1))
+    stream.rest()
+    assert numbers_stored(database) == [0, 2]
+
+
+def test_a_session_is_its_subjects(gateway, database, sites):
+    own = sites[0]
+    mine, other = bound(gateway, own, subject="mine"), bound(gateway, own, subject="other")
+    stream = Ingest(mine)
+    stream.send(1, numbered(own, 0, 1))
+    assert stream.rest()[-1].committed_sequence == 1
+    failure = Ingest(other, acknowledged=1).failure()
+    assert (failure.code, failure.reason) == ("NOT_FOUND", "INGEST_SESSION_NOT_FOUND")
+    # By the same name the other one has a session of its own.
+    assert Ingest(other).answer().committed_sequence == 0
+    assert Ingest(mine, acknowledged=1).answer().committed_sequence == 1
+
+
+def test_a_resume_token_is_its_subjects(gateway, sites):
+    own = sites[0]
+    mine, other = bound(gateway, own, subject="mine"), bound(gateway, own, subject="other")
+    watch = Watch(mine, [own])
+    token = watch.token
+    watch.cancel()
+    request = live_data_pb2.WatchLiveDataRequest(site_ids=[own], resume_token=token)
+    failure = first_failure(other.live_data.WatchLiveData(request, timeout=30))
+    assert (failure.code, failure.reason) == ("NOT_FOUND", "RESUME_TOKEN_NOT_FOUND")
+    again = mine.live_data.WatchLiveData(request, timeout=30)
+    assert next(again).resume_token
+    again.cancel()
+
+
+def test_concurrent_callers_do_not_get_each_others_sites(gateway, sites):
+    own, other = sites
+    callers = [(bound(gateway, own), own), (bound(gateway, other), other)]
+    calls = []
+    for (stubs, mine), site_id in itertools.product(callers, sites):
+        request = sites_pb2.GetSiteRequest(id=site_id)
+        calls.append((stubs.sites.GetSite.future(request, timeout=30), mine == site_id))
+    for future, allowed in calls:
+        assert (future.exception() is None) == allowed

@@ -1,0 +1,109 @@
+// Bodies of REST calls, and the fields in them that the contract does not know.
+#include "services/rest_writes.h"
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "energysites/v1/configurations.pb.h"
+#include "energysites/v1/live_data.pb.h"
+#include "energysites/v1/sites.pb.h"
+#include "gmock/gmock.h"
+#include "google/rpc/error_details.pb.h"
+#include "gtest/gtest.h"
+
+namespace energysites {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class RestWritesTest : public testing::Test {
+ protected:
+  // The fields that are refused; `{"no JSON"}` for a broken text.
+  std::vector<std::string> Refused(const std::string& method, const std::string& path,
+                                   const std::string& body) {
+    const absl::Status status = writes_.Check(method, path, body);
+    if (status.ok()) return {};
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    google::rpc::BadRequest bad_request;
+    const auto payload = status.GetPayload("type.googleapis.com/google.rpc.BadRequest");
+    if (!payload.has_value()) return {"no JSON"};
+    EXPECT_TRUE(bad_request.ParseFromString(std::string(*payload)));
+    std::vector<std::string> fields;
+    for (const auto& violation : bad_request.field_violations()) {
+      EXPECT_EQ(violation.reason(), "field.known");
+      fields.push_back(violation.field());
+    }
+    return fields;
+  }
+
+  const RestWrites writes_{{v1::Site::descriptor()->file()->service(0),
+                            v1::Configuration::descriptor()->file()->service(0),
+                            v1::LiveDataEntry::descriptor()->file()->service(0)}};
+};
+
+TEST_F(RestWritesTest, NamesEveryUnknownField) {
+  EXPECT_THAT(Refused("POST", "/v1/sites", R"({"name": "x", "nmae": "y", "a": {"b": [{}]}})"),
+              ElementsAre("site.nmae", "site.a"));
+  EXPECT_THAT(Refused("PATCH", "/v1/sites/7?update_mask=name", R"({"Name": "x"})"),
+              ElementsAre("site.Name"));
+  EXPECT_THAT(Refused("POST", "/v1/sites/7/configurations", R"({"production_pv_kw": 1})"),
+              ElementsAre("configuration.production_pv_kw"));
+  EXPECT_THAT(
+      Refused("PATCH", "/v1/sites/7/configurations/8", R"({"production_pv_kw": 1, "etag": "1"})"),
+      ElementsAre("configuration.production_pv_kw"));
+  EXPECT_THAT(Refused("POST", "/v1/liveData", R"({"sco": 1, "dt_stamp": {"nanos": 1}})"),
+              ElementsAre("live_data_entry.sco"));
+  EXPECT_THAT(
+      Refused("POST", "/v1/liveData:batchCreate",
+              R"({"entries": [{"soc": 1}, {"sco": 1}, {"loads": [1, {"x": 2}], "sco": 2}],
+                          "return_partial_sucess": true})"),
+      ElementsAre("entries[1].sco", "entries[2].loads", "entries[2].sco", "return_partial_sucess"));
+}
+
+TEST_F(RestWritesTest, FindsThePathsThatEnvoyFinds) {
+  for (const char* path : {"/v1/liveData%3AbatchCreate", "/v1/liveData:batch%43reate/",
+                           "/v1/liveData/batchCreate", "/v1//liveData:batchCreate?x=/v1/sites"}) {
+    const bool doubled = absl::StrContains(path, "//");
+    EXPECT_EQ(Refused("POST", path, R"({"x": 1})").empty(), doubled) << path;
+  }
+}
+
+TEST_F(RestWritesTest, KnowsFieldsByBothTheirNames) {
+  EXPECT_THAT(Refused("POST", "/v1/liveData:batchCreate",
+                      R"({"requestId": "x", "validate_only": true, "entries":
+                          [{"siteId": 1, "dt_stamp": "t", "loadKwh": null, "net_load_kwh": []}]})"),
+              ElementsAre());
+}
+
+TEST_F(RestWritesTest, LeavesToEnvoyWhatIsNoBodyOfTheContract) {
+  EXPECT_THAT(Refused("POST", "/v1/sites", ""), ElementsAre());
+  EXPECT_THAT(Refused("POST", "/v1/sites", " \n"), ElementsAre());
+  for (const char* body : {"7", "\"x\"", "null", "[]", "[{\"nmae\": 1}]"}) {
+    EXPECT_THAT(Refused("POST", "/v1/sites", body), ElementsAre()) << body;
+  }
+  EXPECT_THAT(Refused("PUT", "/v1/sites", R"({"nmae": "y"})"), ElementsAre());
+  EXPECT_THAT(Refused("POST", "/v1/sites/7", R"({"nmae": "y"})"), ElementsAre());
+  EXPECT_THAT(Refused("POST", "/v2/sites", R"({"nmae": "y"})"), ElementsAre());
+}
+
+// Envoy's parser takes more than JSON: what is no JSON could hide a field from this check.
+TEST_F(RestWritesTest, RefusesWhatIsNoJson) {
+  const std::string deep(200, '[');
+  for (const std::string& body :
+       {std::string("{"), std::string("{nmae: 1}"), std::string("{'nmae': 1}"),
+        std::string(R"({"name": "x"} {"nmae": 1})"), std::string(R"({"name": "x",})"),
+        std::string("{\"name\": \"\xff\"}"), std::string("\0{}", 3), deep}) {
+    EXPECT_THAT(Refused("POST", "/v1/sites", body), ElementsAre("no JSON")) << body;
+  }
+}
+
+TEST_F(RestWritesTest, CountsAHundredUnknownFieldsAtMost) {
+  std::string body = "{";
+  for (int i = 0; i < 100'000; ++i) absl::StrAppend(&body, i == 0 ? "" : ",", "\"x", i, "\":1");
+  body += "}";
+  const absl::Status status = writes_.Check("POST", "/v1/sites", body);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("(100 violations in all)"));
+}
+
+}  // namespace
+}  // namespace energysites
