@@ -1,68 +1,12 @@
 """TLS, and certificates demanded of clients."""
 
-import subprocess
-
 import grpc
 from energysites.v1 import sites_pb2
 
 from support.calls import create_site, fail
+from support.certificates import make_certificates
 from support.ingest import Ingest, numbered, numbers_stored
 from support.stubs import Stubs
-
-
-def make_certificates(folder):
-    """An authority, and what it signed: `server` for 127.0.0.1, and the certificates of clients."""
-
-    def openssl(*arguments):
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    new = [
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "2",
-    ]
-    for authority in ("ca", "stranger"):
-        openssl(
-            *new,
-            "-keyout",
-            f"{authority}.key",
-            "-out",
-            f"{authority}.pem",
-            "-subj",
-            f"/CN={authority}",
-        )
-    for name, authority, subject in (
-        ("server", "ca", "IP:127.0.0.1"),
-        ("client", "ca", "IP:127.0.0.1"),
-        ("spy", "stranger", "IP:127.0.0.1"),
-        ("meter", "ca", "DNS:meter.example"),
-        ("renewed", "ca", "DNS:meter.example"),
-        ("gateway", "ca", "DNS:gateway.example"),
-        ("nameless", "ca", None),
-    ):
-        openssl(
-            *new,
-            "-CA",
-            f"{authority}.pem",
-            "-CAkey",
-            f"{authority}.key",
-            "-keyout",
-            f"{name}.key",
-            "-out",
-            f"{name}.pem",
-            "-subj",
-            f"/CN={name}",
-            "-addext",
-            "basicConstraints=critical,CA:FALSE",
-            *(["-addext", f"subjectAltName={subject}"] if subject else []),
-        )
-    return lambda name: (folder / name).read_bytes()
 
 
 def tls_call(address, authority, key=None, certificate=None):
