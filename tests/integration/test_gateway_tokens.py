@@ -1,10 +1,13 @@
 """The production gateway asks every call for a token, and every token for the scope of the rpc."""
 
 import contextlib
+import functools
+import http.server
 import re
 import socket
 import ssl
 import sys
+import threading
 
 import grpc
 import pytest
@@ -15,7 +18,7 @@ from support.calls import create_site, fail
 from support.process import BUILD, ROOT
 from support.rest_errors import check
 from support.stubs import Stubs
-from support.tokens import SCOPES
+from support.tokens import AUDIENCE, ISSUER, SCOPES
 
 sys.path.insert(0, str(ROOT / "proto"))
 from contract import Contract  # noqa: E402  (it stands beside the .proto files)
@@ -81,6 +84,25 @@ def test_where_a_token_does_not_count(gateway, issuer):
     assert gateway.rest().get("/healthz").text == "ok\n"
     check(gateway.rest().get("/v1/farms"), 401, "UNAUTHENTICATED")
     check(gateway.rest(token).get("/v1/farms"), 404, "NOT_FOUND")
+
+
+@pytest.fixture
+def jwks_url(issuer):
+    """A server that has the issuer's folder."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=issuer.jwks.parent)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/{issuer.jwks.name}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_keys_by_url(start_gateway, echo, issuer, jwks_url):
+    jwt = {"issuer": ISSUER, "audience": AUDIENCE, "jwks_url": jwks_url}
+    gateway = start_gateway([echo.port], jwt=jwt)
+    assert gateway.rest(issuer.token()).get("/v1/sites").ok
+    bad = issuer.bad_tokens()["another key under the known name"]
+    check(gateway.rest(bad).get("/v1/sites"), 401, "UNAUTHENTICATED")
 
 
 def needed_scope(service, method):

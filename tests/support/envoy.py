@@ -48,7 +48,7 @@ class Envoy:
         config.write_text(render(settings))
         self.process = Process(
             [BINARY, "--config-path", config, "--disable-hot-restart", "--concurrency", 1,
-             "--log-level", "warning"],
+             "--log-level", "warning", "--file-flush-interval-msec", 100],
             folder / f"envoy-{self.port}.log",
         )  # fmt: skip
         self.process.wait_healthy(

@@ -51,6 +51,7 @@ def tracing(settings):
             grpc_service={"envoy_grpc": {"cluster_name": "tracing"}, "timeout": "1s"},
             service_name="energy-sites-gateway",
         ),
+        # Of all calls, whatever their `traceparent` asks for: a client must not fill the collector.
         "random_sampling": {"value": settings.sampled_percent},
         # The query has values of the caller's.
         "max_path_tag_length": 0,
