@@ -39,12 +39,12 @@ def overload_manager(settings):
                 max_heap_size_bytes=settings.heap_limit_mib * 1024 * 1024,
             ),
         ],
-        # As memory runs out: give back what is free, let idle connections go, and only then refuse
-        # calls (503) and connections.
+        # As memory runs out: give back what is free, let idle connections go, then refuse calls
+        # (503), and at last close new connections.
         "actions": [
             at(0.85, "shrink_heap"),
             at(0.90, "disable_http_keepalive"),
             at(0.95, "stop_accepting_requests"),
-            at(0.98, "stop_accepting_connections"),
+            at(0.98, "reject_incoming_connections"),
         ],
     }
