@@ -64,9 +64,9 @@ def test_every_call_good_and_bad(envoy, tmp_path):
 def test_a_wrong_answer_is_noticed(start_envoy, start_server, database, tmp_path):
     """Where only the sites are served, the run fails at the first configuration."""
     server = start_server(database, flags=("--services=sites",))
-    code, output, summary, results = run_collection(
-        tmp_path, start_envoy(server.port).url, "--bail"
-    )
+    # Not ready: nobody serves the configurations.
+    envoy = start_envoy(server.port, ready=False)
+    code, output, summary, results = run_collection(tmp_path, envoy.url, "--bail")
     assert code != 0
     (failed,) = [result for result in results
                  if any(one["status"] == "fail" for one in result["assertionResults"])]  # fmt: skip

@@ -11,31 +11,11 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from support.envoy import Rest
 from support.process import free_ports, wait_until
+from support.rest_errors import check, details
 from support.stubs import Stubs
 
 LIMIT = 4 * 1024 * 1024
 JSON = {"content-type": "application/json"}
-
-
-def check(response, http_code, rpc_code, text=""):
-    """Asserts the whole shape of an error, and returns it as a google.rpc.Status."""
-    assert response.status_code == http_code, response.text
-    assert response.headers["content-type"] == "application/json"
-    # Strict: a field that Status does not have fails, and so does a detail of an unknown type.
-    status = json_format.Parse(response.text, status_pb2.Status())
-    assert code_pb2.Code.Name(status.code) == rpc_code
-    assert text in status.message
-    return status
-
-
-def details(status, kind):
-    """The detail of this kind; fails if there is none."""
-    for packed in status.details:
-        found = kind()
-        if packed.Unpack(found):
-            return found
-    raise AssertionError(f"no {kind.DESCRIPTOR.name} in {status}")
-
 
 # What is wrong: method, path, arguments of the call -> HTTP status, code, a part of the text.
 FOUND_BY_ENVOY = {
@@ -184,7 +164,7 @@ def test_never_a_server(start_envoy):
 
 
 def test_server_that_does_not_answer(start_envoy, server):
-    envoy = start_envoy(server.port, change=lambda text: text.replace("timeout: 30s", "timeout: 0.5s"))
+    envoy = start_envoy(server.port, call_timeout="0.5s")
     server.process.signal(signal.SIGSTOP)
     try:
         check(Rest(envoy.url).get("/v1/sites"), 504, "DEADLINE_EXCEEDED")
@@ -193,10 +173,7 @@ def test_server_that_does_not_answer(start_envoy, server):
 
 
 def test_body_that_does_not_come(start_envoy, server):
-    envoy = start_envoy(
-        server.port,
-        change=lambda text: text.replace("stream_idle_timeout: 60s", "stream_idle_timeout: 0.5s"),
-    )
+    envoy = start_envoy(server.port, stream_idle_timeout="0.5s")
     with socket.create_connection(("127.0.0.1", envoy.port), timeout=10) as connection:
         connection.sendall(
             b"POST /v1/sites HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"

@@ -1,35 +1,22 @@
-"""Certificates for the tests, made by openssl."""
+"""Certificates of a test's own, made by openssl."""
 
 import subprocess
 
 
 def make_certificates(folder):
-    """An authority, and what it signed: `server` for 127.0.0.1, and the certificates of clients."""
+    """An authority, and what it signed: `server` for 127.0.0.1, and the certificates of clients.
+
+    `spy` has one of another authority. Returns what reads one of the files by its name.
+    """
 
     def openssl(*arguments):
         subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
 
-    new = [
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "2",
-    ]
+    new = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+           "-days", "2"]  # fmt: skip
     for authority in ("ca", "stranger"):
-        openssl(
-            *new,
-            "-keyout",
-            f"{authority}.key",
-            "-out",
-            f"{authority}.pem",
-            "-subj",
-            f"/CN={authority}",
-        )
+        openssl(*new, "-keyout", f"{authority}.key", "-out", f"{authority}.pem",
+                "-subj", f"/CN={authority}")  # fmt: skip
     for name, authority, subject in (
         ("server", "ca", "IP:127.0.0.1"),
         ("client", "ca", "IP:127.0.0.1"),
@@ -39,20 +26,8 @@ def make_certificates(folder):
         ("gateway", "ca", "DNS:gateway.example"),
         ("nameless", "ca", None),
     ):
-        openssl(
-            *new,
-            "-CA",
-            f"{authority}.pem",
-            "-CAkey",
-            f"{authority}.key",
-            "-keyout",
-            f"{name}.key",
-            "-out",
-            f"{name}.pem",
-            "-subj",
-            f"/CN={name}",
-            "-addext",
-            "basicConstraints=critical,CA:FALSE",
-            *(["-addext", f"subjectAltName={subject}"] if subject else []),
-        )
+        openssl(*new, "-CA", f"{authority}.pem", "-CAkey", f"{authority}.key",
+                "-keyout", f"{name}.key", "-out", f"{name}.pem", "-subj", f"/CN={name}",
+                "-addext", "basicConstraints=critical,CA:FALSE",
+                *(["-addext", f"subjectAltName={subject}"] if subject else []))  # fmt: skip
     return lambda name: (folder / name).read_bytes()

@@ -3,29 +3,52 @@
 import subprocess
 
 import requests
+import yaml
 
 from support.process import BUILD, ROOT, Process, free_ports
 
 BINARY = ROOT / ".deps" / "venv" / "bin" / "envoy"
 
 
+def render(settings):
+    """Envoy's configuration as YAML; raises subprocess.CalledProcessError with a text."""
+    return subprocess.run(
+        [ROOT / "deploy/envoy/render", "-"], input=yaml.safe_dump(settings), text=True,
+        capture_output=True, check=True,
+    ).stdout  # fmt: skip
+
+
+def local_settings(port, grpc_port, **changes):
+    """Those of deploy/up: all callers are trusted, and one server has all three services."""
+    server = [f"127.0.0.1:{grpc_port}"]
+    return {
+        "listen": f"127.0.0.1:{port}",
+        "descriptor_set": str(BUILD / "energy_sites.pb"),
+        "upstream": {"sites": server, "configurations": server, "live_data": server},
+        "tls": None,
+        "jwt": None,
+        **changes,
+    }
+
+
 class Envoy:
     """REST and gRPC at `url` and `address`, sent on to 127.0.0.1:`grpc_port`."""
 
-    def __init__(self, grpc_port, folder, change=lambda config: config, ready=True):
-        """`change` may edit the configuration's text. With `ready`, waits for the server too."""
-        (self.port,) = free_ports(1)
-        self.address = f"127.0.0.1:{self.port}"
-        self.url = f"http://{self.address}"
+    ca = None  # The file of the authority that vouches for it, where it has a certificate.
+
+    def __init__(self, grpc_port, folder, ready=True, **settings):
+        """`settings` are changes of the local ones. With `ready`, waits for the server too."""
+        self.start(local_settings(free_ports(1)[0], grpc_port, **settings), folder, ready)
+
+    def start(self, settings, folder, ready):
+        self.address = settings["listen"]
+        self.port = int(self.address.rpartition(":")[2])
+        self.url = f"{'https' if self.ca else 'http'}://{self.address}"
         config = folder / f"envoy-{self.port}.yaml"
-        render = [ROOT / "deploy/envoy/render", self.port, grpc_port, BUILD / "energy_sites.pb"]
-        text = subprocess.run(
-            [str(word) for word in render], capture_output=True, text=True, check=True
-        ).stdout
-        config.write_text(change(text))
+        config.write_text(render(settings))
         self.process = Process(
             [BINARY, "--config-path", config, "--disable-hot-restart", "--concurrency", 1,
-             "--log-level", "warning"],
+             "--log-level", "warning", "--file-flush-interval-msec", 100],
             folder / f"envoy-{self.port}.log",
         )  # fmt: skip
         self.process.wait_healthy(
@@ -35,7 +58,7 @@ class Envoy:
     def answers(self, status=None):
         """Whether /healthz answers at all, or with `status`."""
         try:
-            code = requests.get(f"{self.url}/healthz", timeout=5).status_code
+            code = requests.get(f"{self.url}/healthz", timeout=5, verify=self.ca).status_code
         except requests.ConnectionError:
             return False
         return status is None or code == status
@@ -47,14 +70,18 @@ class Envoy:
 class Rest:
     """Calls to a base URL: `rest.get("/v1/sites")`. The answers are those of `requests`."""
 
-    def __init__(self, url):
+    def __init__(self, url, ca=None, headers=()):
         self.url = url
         self._session = requests.Session()
+        # Given with each call: the environment may say otherwise of a session.
+        self._ca = ca
+        self._session.headers.update(headers)
 
     def call(self, method, path, **arguments):
         return self._session.request(
-            method, self.url + path, **{"timeout": 60, "allow_redirects": False, **arguments}
-        )
+            method, self.url + path,
+            **{"timeout": 60, "allow_redirects": False, "verify": self._ca, **arguments},
+        )  # fmt: skip
 
     def get(self, path, **arguments):
         return self.call("GET", path, **arguments)

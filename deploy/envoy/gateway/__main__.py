@@ -1,0 +1,39 @@
+"""deploy/envoy/render: settings in, Envoy's configuration out."""
+
+import pathlib
+import sys
+
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "proto"))
+
+import bootstrap  # noqa: E402
+from contract import Contract  # noqa: E402  (it stands beside the .proto files)
+from settings import SettingsError, parse  # noqa: E402
+
+
+class Dumper(yaml.SafeDumper):
+    """Writes what is used twice twice, for people read the result."""
+
+    def ignore_aliases(self, data):
+        return True
+
+
+def main(arguments):
+    if len(arguments) != 1:
+        return "usage: deploy/envoy/render SETTINGS"
+    try:
+        source = sys.stdin if arguments[0] == "-" else open(arguments[0], encoding="utf-8")
+        with source:
+            settings = parse(yaml.safe_load(source))
+        contract = Contract(pathlib.Path(settings.descriptor_set).read_bytes())
+        config = bootstrap.config(settings, contract)
+    except (OSError, SettingsError, yaml.YAMLError) as error:
+        return f"render: {error}"
+    print("# Made by deploy/envoy/render, where the comments are. Change the settings, not this.")
+    yaml.dump(config, sys.stdout, Dumper, sort_keys=False, width=1000)
+    return 0
+
+
+sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,63 @@
+"""JSON bodies with fields that the contract does not know: 400.
+
+The transcoder drops such fields. Before it, the service is asked about the body of each REST call
+that can have one; it refuses with HTTP 400 and a google.rpc.Status in JSON. Without its answer
+nothing goes on.
+"""
+
+from clusters import SERVICES
+from typed import config, typed
+
+_NAME = "envoy.filters.http.ext_authz"
+# These have no body in the contract. All other methods are checked, those too that no path has.
+_WITHOUT_BODY = "GET|DELETE|HEAD|OPTIONS"
+
+
+def filters(settings):
+    if not settings.unknown_fields_check:
+        return []
+    return [typed(
+        _NAME,
+        "extensions.filters.http.ext_authz.v3.ExtAuthz",
+        transport_api_version="V3",
+        grpc_service=ask(SERVICES["Sites"]),
+        failure_mode_allow=False,
+        status_on_error={"code": "ServiceUnavailable"},
+        with_request_body={
+            "max_request_bytes": 4194304, "allow_partial_message": False, "pack_as_bytes": True,
+        },
+    )]  # fmt: skip
+
+
+def off(settings):
+    """For routes without a check: it would hold up a stream until its client is done."""
+    if not settings.unknown_fields_check:
+        return {}
+    return {_NAME: config("extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute", disabled=True)}
+
+
+def routes(settings, route):
+    """REST routes that stand before the last one, which is checked by the instances of Sites."""
+    if not settings.unknown_fields_check:
+        return []
+    method = {"name": ":method", "string_match": {"safe_regex": {"regex": _WITHOUT_BODY}}}
+    found = [{
+        "match": {"prefix": "/", "headers": [method]},
+        "typed_per_filter_config": off(settings),
+        "route": route,
+    }]  # fmt: skip
+    for collection, service in (("liveData", "LiveData"), ("configurations", "Configurations")):
+        checked = config(
+            "extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
+            check_settings={"grpc_service": ask(SERVICES[service])},
+        )
+        found.append({
+            "match": {"safe_regex": {"regex": f"/v1/(sites/[^/]+/)?{collection}.*"}},
+            "typed_per_filter_config": {_NAME: checked},
+            "route": route,
+        })  # fmt: skip
+    return found
+
+
+def ask(cluster):
+    return {"envoy_grpc": {"cluster_name": cluster}, "timeout": "5s"}

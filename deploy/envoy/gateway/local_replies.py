@@ -1,0 +1,160 @@
+"""What Envoy itself answers: a google.rpc.Status in JSON, for gRPC a code and a text.
+
+`code` is one of google.rpc.Code. The first mapper whose filter fits is taken.
+"""
+
+import base64
+import re
+
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+import rate_limits
+from typed import typed
+
+_TEXT = "%LOCAL_REPLY_BODY%"
+_DETAILS = [{
+    "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+    "domain": "envoy",
+    "reason": "NOT_FORWARDED",
+    "metadata": {"details": "%RESPONSE_CODE_DETAILS%"},
+}]  # fmt: skip
+_RETRY_INFO = {
+    "@type": "type.googleapis.com/google.rpc.RetryInfo",
+    "retry_delay": f"{rate_limits.RETRY_SECONDS}s",
+}
+
+
+def config(settings, contract):
+    return {
+        "mappers": [
+            *(wrong_audience() if settings.jwt else []),
+            *(too_many_calls(grpc=True) if settings.jwt else []),
+            # A gRPC call gets its text in `grpc-message`, where JSON would only be noise.
+            {"filter": is_grpc(), "body_format_override": text(_TEXT)},
+            # /healthz of a healthy server.
+            {"filter": status(200), "body_format_override": text("ok\n")},
+            *(unknown_fields() if settings.unknown_fields_check else []),
+            # Malformed JSON, an unknown query parameter, a value of the wrong type, a field that
+            # both the path and the body give.
+            mapper(status(400), "INVALID_ARGUMENT"),
+            # No token, or one that does not count.
+            mapper(status(401), "UNAUTHENTICATED"),
+            # A token without the scope of the method.
+            mapper(status(403), "PERMISSION_DENIED"),
+            *wrong_methods(contract),
+            mapper(status(404), "NOT_FOUND"),
+            # The client was too slow (408) or the server was (504).
+            mapper(status(408), "DEADLINE_EXCEEDED"),
+            mapper(status(504), "DEADLINE_EXCEEDED"),
+            # The body (413) or the headers (431) are too large.
+            mapper(status(413), "RESOURCE_EXHAUSTED"),
+            mapper(status(431), "RESOURCE_EXHAUSTED"),
+            *(too_many_calls(grpc=False) if settings.jwt else []),
+            # No healthy server, or one that broke off.
+            mapper(status(502), "UNAVAILABLE"),
+            mapper(status(503), "UNAVAILABLE"),
+        ],
+        "body_format": body("UNKNOWN"),
+    }
+
+
+def wrong_methods(contract):
+    """The transcoder says 404 to a path that does exist, but not with this HTTP method: 405."""
+    verbs = {}
+    for _, method in contract.methods():
+        for binding in contract.bindings(method):
+            path = re.sub(r"\{[^}]+\}", "{}", binding.path)
+            verbs.setdefault(path, set()).add(binding.verb.upper())
+    paths = {}
+    for path, allowed in verbs.items():
+        in_order = [verb for verb in ("GET", "POST", "PATCH", "PUT", "DELETE") if verb in allowed]
+        paths.setdefault(", ".join(in_order), []).append(path)
+    for allow, group in paths.items():
+        regex = "|".join(path.replace("{}", "[^/?]+") for path in group)
+        of_path = {"name": ":path", "string_match": {"safe_regex": {"regex": rf"({regex})(\?.*)?"}}}
+        yield {
+            **mapper(
+                all_of(status(404), header(of_path)), "UNIMPLEMENTED",
+                message="%REQ(:METHOD)% is not a method of this path.",
+            ),
+            "status_code": 405,
+            "headers_to_add": [{"header": {"key": "allow", "value": allow}}],
+        }  # fmt: skip
+
+
+def wrong_audience():
+    """jwt_authn answers 403 to a token for somebody else, which is as good as none."""
+    details = "jwt_authn_access_denied{Audiences_in_Jwt_are_not_allowed}"
+    found = {"extension_filter": typed(
+        "envoy.access_loggers.extension_filters.cel",
+        "extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+        expression=f"response.code_details == '{details}'",
+    )}  # fmt: skip
+    return [
+        {"filter": all_of(is_grpc(), found), "status_code": 401, "body_format_override": text(_TEXT)},
+        {**mapper(found, "UNAUTHENTICATED"), "status_code": 401},
+    ]
+
+
+def too_many_calls(grpc):
+    """With how long to wait, as REST and as gRPC clients read it."""
+    seconds = rate_limits.RETRY_SECONDS
+    message = "Too many calls. Wait, then try again."
+    headers = {"retry-after": str(seconds)}
+    if not grpc:
+        found = mapper(status(429), "RESOURCE_EXHAUSTED", message, [*_DETAILS, _RETRY_INFO])
+    else:
+        found = {"filter": all_of(is_grpc(), status(429)), "body_format_override": text(message)}
+        told = status_pb2.Status(code=code_pb2.RESOURCE_EXHAUSTED, message=message)
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.seconds = seconds
+        told.details.add().Pack(retry)
+        headers["grpc-status-details-bin"] = base64.b64encode(told.SerializeToString()).decode()
+        headers["grpc-retry-pushback-ms"] = str(seconds * 1000)
+    found["headers_to_add"] = [
+        {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+        for key, value in headers.items()
+    ]
+    return [found]
+
+
+def unknown_fields():
+    """The service's own answer about a body goes out as it is."""
+    denied = {"response_flag_filter": {"flags": ["UAEX"]}}
+    json = {**text(_TEXT), "content_type": "application/json"}
+    return [{"filter": all_of(denied, status(400)), "body_format_override": json}]
+
+
+def mapper(found, code, message=_TEXT, details=None):
+    return {"filter": found, "body_format_override": body(code, message, details)}
+
+
+def body(code, message=_TEXT, details=None):
+    return {"json_format": {
+        "code": code_pb2.Code.Value(code), "message": message, "details": details or _DETAILS,
+    }}  # fmt: skip
+
+
+def text(format_string):
+    return {"text_format_source": {"inline_string": format_string}}
+
+
+def status(code):
+    value = {"default_value": code, "runtime_key": "none"}
+    return {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}}
+
+
+def is_grpc():
+    """A REST call looks the same once it is transcoded, but for the second header."""
+    return all_of(
+        header({"name": "content-type", "string_match": {"prefix": "application/grpc"}}),
+        header({"name": "x-envoy-original-path", "present_match": False}),
+    )
+
+
+def header(matcher):
+    return {"header_filter": {"header": matcher}}
+
+
+def all_of(*filters):
+    return {"and_filter": {"filters": list(filters)}}

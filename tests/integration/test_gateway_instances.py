@@ -1,0 +1,94 @@
+"""Calls go to the instances of their service, and to those only that are well."""
+
+import contextlib
+import re
+import threading
+
+import grpc
+import requests
+from energysites.v1 import configurations_pb2, live_data_pb2, sites_pb2
+
+from support.gateway import Echo, server_tls
+from support.process import wait_until
+
+LIST = sites_pb2.ListSitesRequest()
+CALLERS = 4
+
+
+def test_each_service_has_its_instances(start_gateway, certificates, issuer):
+    with contextlib.ExitStack() as stack:
+        echoes = {name: Echo(certificates) for name in ("sites", "configurations", "live_data")}
+        for echo in echoes.values():
+            stack.callback(echo.stop)
+        gateway = start_gateway({name: [echo.port] for name, echo in echoes.items()})
+        stubs, rest = gateway.stubs(issuer.token()), gateway.rest(issuer.token())
+        stack.callback(stubs.close)
+        stubs.sites.ListSites(LIST)
+        stubs.configurations.ListConfigurations(configurations_pb2.ListConfigurationsRequest())
+        list(stubs.live_data.ExportLiveData(live_data_pb2.ExportLiveDataRequest()))
+        for path in ("/v1/sites", "/v1/sites/1/configurations", "/v1/liveData:latest?site_ids=1"):
+            assert rest.get(path).ok
+        assert {name: [path.rpartition("/")[2] for path, _ in echo.calls]
+                for name, echo in echoes.items()} == {
+            "sites": ["ListSites", "ListSites"],
+            "configurations": ["ListConfigurations", "ListConfigurations"],
+            "live_data": ["ExportLiveData", "GetLatestLiveData"],
+        }  # fmt: skip
+
+
+class Caller(threading.Thread):
+    """Lists sites until `over` is set."""
+
+    def __init__(self, stubs, over):
+        super().__init__()
+        self.good, self.failures = 0, []
+        self._stubs, self._over = stubs, over
+
+    def run(self):
+        while not self._over.is_set():
+            try:
+                self._stubs.sites.ListSites(LIST, timeout=30)
+                self.good += 1
+            except grpc.RpcError as error:
+                self.failures.append((error.code().name, error.details()))
+
+
+def served(server):
+    """Calls of ListSites that it has answered."""
+    page = requests.get(f"{server.admin_url}/metrics", timeout=10).text
+    found = re.findall(r'^grpc_server_handled_total\{.*"ListSites".*\} (\d+)', page, re.MULTILINE)
+    return sum(map(int, found))
+
+
+def test_one_of_two_is_killed(start_gateway, start_server, database, certificates, issuer):
+    """Only calls that it had under way may fail: at most one of each caller."""
+    flags = server_tls(certificates)
+    stays, goes = (start_server(database, flags=flags) for _ in range(2))
+    gateway = start_gateway([stays.port, goes.port])
+    stubs, over = gateway.stubs(issuer.token()), threading.Event()
+    callers = [Caller(stubs, over) for _ in range(CALLERS)]
+    for caller in callers:
+        caller.start()
+
+    def all_make(count):
+        targets = [caller.good + count for caller in callers]
+        wait_until(
+            lambda: all(caller.good >= target for caller, target in zip(callers, targets)),
+            60, f"each caller makes {count} calls",
+        )  # fmt: skip
+
+    try:
+        wait_until(lambda: served(stays) and served(goes), 60, "both serve")
+        goes.kill()
+        all_make(100)
+        goes.start()
+        wait_until(lambda: served(goes), 60, "it serves again")
+        all_make(10)
+    finally:
+        over.set()
+        for caller in callers:
+            caller.join()
+        stubs.close()
+    failures = [failure for caller in callers for failure in caller.failures]
+    assert max(len(caller.failures) for caller in callers) <= 1, failures
+    assert {code for code, _ in failures} <= {"UNAVAILABLE"}
