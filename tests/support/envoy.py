@@ -27,6 +27,7 @@ def local_settings(port, grpc_port, **changes):
         "upstream": {"sites": server, "configurations": server, "live_data": server},
         "tls": None,
         "jwt": None,
+        "unknown_fields_check": False,
         **changes,
     }
 

@@ -14,7 +14,7 @@ from support.tokens import AUDIENCE, ISSUER
 def server_tls(folder):
     """Flags of a server that serves nobody but the gateway; `folder` has the certificates."""
     return [f"--tls_cert={folder}/server.pem", f"--tls_key={folder}/server.key",
-            f"--tls_client_ca={folder}/ca.pem"]  # fmt: skip
+            f"--tls_client_ca={folder}/ca.pem", "--identity=envoy"]  # fmt: skip
 
 
 def production_settings(port, instances, certificates, issuer, **changes):

@@ -24,7 +24,8 @@ def filters(settings):
         failure_mode_allow=False,
         status_on_error={"code": "ServiceUnavailable"},
         with_request_body={
-            "max_request_bytes": 4194304, "allow_partial_message": False, "pack_as_bytes": True,
+            # The question holds the body and the headers, and is a message of at most 4 MiB.
+            "max_request_bytes": 4194304 - 65536, "allow_partial_message": False, "pack_as_bytes": True,
         },
     )]  # fmt: skip
 

@@ -83,7 +83,7 @@ class Settings:
     jwt: Jwt | None
     cors_origins: list[str] = dataclasses.field(default_factory=list)
     rate_limits: RateLimits = RateLimits()
-    unknown_fields_check: bool = False
+    unknown_fields_check: bool = True
     tracing: Tracing | None = None
     access_log: bool = False
     call_timeout: str = "30s"
