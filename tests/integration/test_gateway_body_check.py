@@ -6,7 +6,7 @@ import threading
 import pytest
 from energysites.v1 import sites_pb2
 
-from support.gateway import Echo
+from support.gateway import ALLOWED, Echo
 from support.rest_errors import check
 
 DENIAL = '{"code": 3, "message": "site.nmae: is no field", "details": []}'
@@ -21,7 +21,6 @@ def field(number, data):
 
 # Of envoy.service.auth.v3.CheckResponse: a status that is not OK, and the HTTP answer instead.
 REFUSED = field(1, b"\x08\x03") + field(2, field(1, b"\x08\x90\x03") + field(3, DENIAL.encode()))
-ALLOWED = field(1, b"") + field(3, b"")
 
 
 class Checker:

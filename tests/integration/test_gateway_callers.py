@@ -6,29 +6,17 @@ import pytest
 from energysites.v1 import live_data_pb2, sites_pb2
 
 from support.calls import entry, fail, site
-from support.gateway import server_tls
 from support.rest_errors import check
 from support.stubs import Stubs
 
 ENTRY = {"dt_stamp": "2024-05-01T12:00:00Z", "soc": 50, "load_kwh": 1, "net_load_kwh": 0,
          "pv_notification": True, "bio_notification": False, "cro_notification": False}  # fmt: skip
-SCOPES = "sites.read sites.write livedata.read livedata.write"
-
-
-@pytest.fixture
-def server(start_server, database, certificates):
-    return start_server(database, flags=server_tls(certificates))
-
-
-@pytest.fixture
-def gateway(start_gateway, server):
-    return start_gateway([server.port])
 
 
 @pytest.fixture
 def sites(gateway, issuer):
     """The ids of two sites."""
-    stubs = gateway.stubs(issuer.token(scope=SCOPES))
+    stubs = gateway.stubs(issuer.token())
     made = [stubs.sites.CreateSite(sites_pb2.CreateSiteRequest(site=site())).id for _ in range(2)]
     stubs.close()
     return made
@@ -36,7 +24,7 @@ def sites(gateway, issuer):
 
 def test_a_bound_token_is_the_same_over_both(gateway, issuer, sites):
     own, other = sites
-    token = issuer.token(scope=SCOPES, site_ids=[str(own)])
+    token = issuer.token(site_ids=[str(own)])
     stubs, rest = gateway.stubs(token), gateway.rest(token)
     stubs.live_data.CreateLiveDataEntry(
         live_data_pb2.CreateLiveDataEntryRequest(live_data_entry=entry(own)), timeout=30
@@ -59,9 +47,9 @@ def test_a_bound_token_is_the_same_over_both(gateway, issuer, sites):
     stubs.close()
 
 
-def test_nobody_passes_the_gateway_by(gateway, server, issuer):
+def test_nobody_passes_the_gateway_by(gateway, guarded_server, issuer):
     assert gateway.rest(issuer.token()).get("/v1/sites").ok
-    plain = Stubs(server.address)
+    plain = Stubs(guarded_server.address)
     assert fail(plain.sites.ListSites, sites_pb2.ListSitesRequest()).code == "UNAVAILABLE"
     plain.close()
 
@@ -78,7 +66,7 @@ def test_nobody_passes_the_gateway_by(gateway, server, issuer):
      ["entries[1].sco", "partial"]),
 ])  # fmt: skip
 def test_unknown_fields_are_refused(gateway, database, issuer, sites, verb, path, body, unknown):
-    answer = gateway.rest(issuer.token(scope=SCOPES)).call(verb, path, json=body)
+    answer = gateway.rest(issuer.token()).call(verb, path, json=body)
     check(answer, 400, "INVALID_ARGUMENT", unknown[0])
     (bad_request,) = [one for one in answer.json()["details"] if "field_violations" in one]
     assert [one["field"] for one in bad_request["field_violations"]] == unknown
@@ -87,7 +75,7 @@ def test_unknown_fields_are_refused(gateway, database, issuer, sites, verb, path
 
 
 def test_bodies_of_every_kind_go_through_or_are_told_why(gateway, issuer, sites):
-    rest = gateway.rest(issuer.token(scope=SCOPES))
+    rest = gateway.rest(issuer.token())
     camel = {"dtStamp" if key == "dt_stamp" else key: value for key, value in ENTRY.items()}
     assert rest.post(f"/v1/sites/{sites[0]}/liveData", camel).ok
     for text in ("{", "{'soc': 1}", '{"soc": 1,}'):

@@ -70,7 +70,9 @@ def test_the_example(tmp_path, certificates, issuer):
 def test_the_two_differ_only_by_their_settings(certificates, issuer):
     """What the local one has, the production one has too: no filter, route or limit is missing."""
     local = yaml.safe_load(render(local_settings(8080, 50051)))
-    production = yaml.safe_load(render(production_settings(8080, [50051], certificates, issuer)))
+    # The check of bodies adds routes of its own, which test_gateway_body_check.py is about.
+    settings = production_settings(8080, [50051], certificates, issuer, unknown_fields_check=False)
+    production = yaml.safe_load(render(settings))
 
     def parts(config):
         (chain,) = config["static_resources"]["listeners"][0]["filter_chains"]
