@@ -61,10 +61,19 @@ def server(start_server, database):
     return start_server(database)
 
 
+def is_apart(request):
+    """Whether clients get the services apart, behind the production gateway: `--apart`."""
+    return request.config.getoption("--apart", default=False)
+
+
 @pytest.fixture
-def stubs(server):
+def stubs(request):
     """Clients of the server, past Envoy."""
-    clients = stub_support.Stubs(server.address)
+    # By name, so that a test which asks for clients alone can be told from one for a server.
+    if is_apart(request):
+        clients = request.getfixturevalue("apart").stubs()
+    else:
+        clients = stub_support.Stubs(request.getfixturevalue("server").address)
     yield clients
     clients.close()
 
@@ -89,5 +98,7 @@ def envoy(start_envoy, server):
 
 
 @pytest.fixture
-def rest(envoy):
-    return Rest(envoy.url)
+def rest(request):
+    if is_apart(request):
+        return request.getfixturevalue("apart").rest()
+    return Rest(request.getfixturevalue("envoy").url)

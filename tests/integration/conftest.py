@@ -1,10 +1,41 @@
-"""The production gateway, for the tests named test_gateway_*."""
+"""The production gateway, and the three services apart behind it."""
+
+import concurrent.futures
 
 import pytest
 
 from support.certificates import make_certificates
 from support.gateway import Echo, Gateway, server_tls
+from support.server import Server
+from support.stubs import NAMES
 from support.tokens import Issuer
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--apart", action="store_true",
+        help="run the tests that ask for clients alone, with the services apart behind the gateway",
+    )  # fmt: skip
+
+
+def pytest_configure(config):
+    config.addinivalue_line(
+        "markers",
+        "one_server: about the limits and the port of a single process, which clients of the gateway "
+        "do not see",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--apart"):
+        return
+    # What a test does to a server, a gateway or Envoy of its own, it does to these.
+    own = {"server", "start_server", "envoy", "start_envoy", "guarded_server", "gateway", "start_gateway"}
+    apart = [item for item in items
+             if {"stubs", "rest"} & set(item.fixturenames) and not own & set(item.fixturenames)
+             and item.get_closest_marker("one_server") is None]  # fmt: skip
+    config.hook.pytest_deselected(items=[item for item in items if item not in apart])
+    items[:] = apart
 
 
 @pytest.fixture(scope="session")
@@ -50,3 +81,36 @@ def echo(certificates):
     upstream = Echo(certificates)
     yield upstream
     upstream.stop()
+
+
+class Apart:
+    """Two instances of each service, each on its own, behind the gateway; clients with a token."""
+
+    def __init__(self, database, folder, certificates, issuer):
+        self._token = issuer.token()
+
+        def start(name):
+            return name, Server(database, folder, flags=(*server_tls(certificates), f"--services={name}"))
+
+        with concurrent.futures.ThreadPoolExecutor(len(NAMES) * 2) as threads:
+            self.servers = list(threads.map(start, [*NAMES, *NAMES]))
+        ports = {name: [server.port for of, server in self.servers if of == name] for name in NAMES}
+        self.gateway = Gateway(ports, folder, certificates, issuer)
+
+    def stubs(self):
+        return self.gateway.stubs(self._token)
+
+    def rest(self):
+        return self.gateway.rest(self._token)
+
+    def stop(self):
+        self.gateway.process.kill()
+        for _, server in self.servers:
+            server.kill()
+
+
+@pytest.fixture
+def apart(database, tmp_path, certificates, issuer):
+    services = Apart(database, tmp_path, certificates, issuer)
+    yield services
+    services.stop()

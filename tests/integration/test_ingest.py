@@ -345,6 +345,7 @@ def test_a_site_is_deleted_meanwhile(stubs, database, site):
     assert numbers_stored(database) == list(range(50, 50 * sequence + 50))
 
 
+@pytest.mark.one_server
 def test_no_more_streams_than_the_server_takes(stubs):
     streams = [Ingest(stubs, session=f"s{number}") for number in range(100)]
     for stream in streams:

@@ -81,6 +81,7 @@ def test_too_large_a_message(raw, stubs):
     assert fail(stubs.sites.CreateSite, almost).violations == [("site.name", "string.max_len")]
 
 
+@pytest.mark.one_server
 @pytest.mark.parametrize("method", ["Sites/Explode", "Nothing/GetSite", "sites/GetSite"])
 def test_unknown_methods(raw, method):
     assert fail(raw(method), b"").code == "UNIMPLEMENTED"

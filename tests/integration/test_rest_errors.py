@@ -84,6 +84,7 @@ FOUND_BY_SERVER = {
 }  # fmt: skip
 
 
+@pytest.mark.one_server
 def test_envoy_refuses(rest):
     failures = []
     for name, (method, path, arguments, http_code, rpc_code, text) in FOUND_BY_ENVOY.items():
@@ -187,6 +188,7 @@ def test_body_that_does_not_come(start_envoy, server):
     assert json_format.Parse(body, status_pb2.Status()).code == code_pb2.DEADLINE_EXCEEDED
 
 
+@pytest.mark.one_server
 @pytest.mark.parametrize("size", [LIMIT - 1, LIMIT])
 def test_largest_body(rest, size):
     """Up to the limit the body reaches the server, which judges its fields."""

@@ -22,6 +22,7 @@ def health_of(stubs, service=""):
     return health_pb2_grpc.HealthStub(stubs.channel).Check(request, timeout=10).status
 
 
+@pytest.mark.one_server
 def test_health_of_each_service(stubs):
     health = health_pb2_grpc.HealthStub(stubs.channel)
     for name in ("", *(f"energysites.v1.{name}" for name in SERVICES.values())):
@@ -64,6 +65,7 @@ def listed_v1alpha(stubs):
     return {service.name for service in answer.list_services_response.service}
 
 
+@pytest.mark.one_server
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])
 def test_reflection(stubs, version):
     """The two versions have the same messages, in packages of their own."""

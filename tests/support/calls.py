@@ -80,8 +80,9 @@ def failure_of(error):
         details[detail.DESCRIPTOR.name] = detail
     info = details.get("ErrorInfo")
     assert info is None or (info.domain == "energysites.v1" and info.reason), info
-    trailers = dict(error.trailing_metadata())
-    trailers.pop("grpc-status-details-bin", None)  # `details`, in an order that says nothing.
+    # Without `details`, in an order that says nothing, and what Envoy adds.
+    trailers = {name: value for name, value in error.trailing_metadata()
+                if name.startswith("grpc-") and name != "grpc-status-details-bin"}  # fmt: skip
     return Failure(error.code().name, error.details(), details, trailers)
 
 
