@@ -38,6 +38,9 @@ ABSL_FLAG(absl::Duration, lock_timeout, absl::Seconds(5),
           "longest a statement may wait for a lock");
 ABSL_FLAG(absl::Duration, idle_in_transaction_timeout, absl::Seconds(30),
           "longest a transaction may stay open doing nothing");
+ABSL_FLAG(absl::Duration, drain_delay, absl::ZeroDuration(),
+          "how long calls are still taken after SIGTERM, while health says NOT_SERVING: longer than "
+          "the load balancer takes to notice");
 ABSL_FLAG(int, drain_seconds, 10, "how long calls under way may take to finish after SIGTERM");
 ABSL_FLAG(std::string, tls_cert, "",
           "PEM file with the server's certificate chain; empty for no TLS");
@@ -180,6 +183,8 @@ absl::StatusOr<ServerOptions> ServerOptionsFromFlags() {
   checks.Update(CheckRange("watch_limit", absl::GetFlag(FLAGS_watch_limit), 1, 100000));
   checks.Update(CheckTimeout("watch_stall_timeout", absl::GetFlag(FLAGS_watch_stall_timeout)));
   checks.Update(CheckRange("queue_limit", absl::GetFlag(FLAGS_queue_limit), 1, 1000000));
+  checks.Update(CheckDuration("drain_delay", absl::GetFlag(FLAGS_drain_delay), absl::ZeroDuration(),
+                              absl::Hours(1)));
   checks.Update(CheckRange("drain_seconds", absl::GetFlag(FLAGS_drain_seconds), 0, 3600));
   checks.Update(
       CheckRange("max_message_bytes", absl::GetFlag(FLAGS_max_message_bytes), 1024, 64 << 20));
@@ -255,6 +260,7 @@ absl::StatusOr<ServerOptions> ServerOptionsFromFlags() {
       absl::ToChronoMilliseconds(absl::GetFlag(FLAGS_watch_stall_timeout));
   options.listen_address = absl::GetFlag(FLAGS_listen_address);
   options.admin_address = absl::GetFlag(FLAGS_admin_address);
+  options.drain_delay = absl::GetFlag(FLAGS_drain_delay);
   options.drain = absl::Seconds(absl::GetFlag(FLAGS_drain_seconds));
   options.maintenance = *maintenance;
   options.maintenance_interval = absl::GetFlag(FLAGS_maintenance_interval);

@@ -23,7 +23,8 @@ struct ServerOptions {
   storage::ExecutorOptions executor, export_executor, ingest_executor;
   storage::LiveDataFeedOptions live_data_feed;
   absl::Duration export_stall_timeout;
-  absl::Duration drain;
+  // From SIGTERM until no more calls are taken, and then until those under way are cut off.
+  absl::Duration drain_delay, drain;
   IdentitySource identity_source = IdentitySource::kNone;
   std::string tls_cert_file, tls_key_file, tls_client_ca_file;  // Empty for none.
   storage::MaintenanceOptions maintenance;

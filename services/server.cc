@@ -262,6 +262,10 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
   sigwait(&signals, &signal);
   Log(spdlog::level::info, "draining", {{"signal", strsignal(signal)}});
   health.Drain();
+  // gRPC drops calls that cross its goodbye on the way: nobody should be sending any more by then.
+  // A second signal cuts this short.
+  const timespec delay = absl::ToTimespec(options.drain_delay);
+  sigtimedwait(&signals, nullptr, &delay);
   draining.Begin();
   server->Shutdown(std::chrono::system_clock::now() + absl::ToChronoSeconds(options.drain));
   Log(spdlog::level::info, "stopped", {});

@@ -89,8 +89,11 @@ class Apart:
     def __init__(self, database, folder, certificates, issuer):
         self._token = issuer.token()
 
+        # As long as the gateway takes to notice, and more.
+        flags = (*server_tls(certificates), "--drain_delay=4s")
+
         def start(name):
-            return name, Server(database, folder, flags=(*server_tls(certificates), f"--services={name}"))
+            return name, Server(database, folder, flags=(*flags, f"--services={name}"))
 
         with concurrent.futures.ThreadPoolExecutor(len(NAMES) * 2) as threads:
             self.servers = list(threads.map(start, [*NAMES, *NAMES]))

@@ -119,6 +119,24 @@ def test_drain(server, stubs, database):
     assert json.loads(server.log.read_text().splitlines()[-1])["event"] == "stopped"
 
 
+def test_calls_are_taken_until_the_load_balancer_has_noticed(start_server, database):
+    server = start_server(database, flags=["--drain_delay=10m"])
+    stubs = Stubs(server.address)
+    watch = health_pb2_grpc.HealthStub(stubs.channel).Watch(
+        health_pb2.HealthCheckRequest(), timeout=60
+    )
+    assert next(watch).status == SERVING
+    server.process.signal(signal.SIGTERM)
+    assert next(watch).status == NOT_SERVING
+    watch.cancel()
+    late = Stubs(server.address)
+    assert create_site(late).id and create_site(stubs).id
+    server.process.signal(signal.SIGTERM)
+    assert server.process.wait(20) == 0
+    for each in (late, stubs):
+        each.close()
+
+
 def test_drain_is_cut(start_server, database):
     server = start_server(database, flags=["--drain_seconds=1", "--lock_timeout=30s"])
     stubs = Stubs(server.address)
