@@ -150,11 +150,14 @@ class IngestMethod::Batch final : public storage::Job {
   explicit Batch(Stream& stream) : stream_(stream), arena_(ArenaOptions()) {}
 
   // A valid batch, but for entries in `failures`; or why the stream has to end.
-  absl::Status Parse(grpc::ByteBuffer* bytes, const Validator& validator) {
+  absl::Status Parse(grpc::ByteBuffer* bytes) {
     if (!grpc::SerializationTraits<v1::IngestLiveDataRequest>::Deserialize(bytes, request_).ok()) {
       return MalformedRequest(v1::IngestLiveDataRequest::descriptor()->full_name());
     }
-    std::vector<Violation> violations = validator.Validate(*request_);
+    const IngestMethod& method = stream_.method();
+    if (request_->has_batch()) method.batch_entries_.Observe(request_->batch().entries_size());
+    std::vector<Violation> violations = method.validator_.Validate(*request_);
+    method.observer_.Violated(violations);
     const auto of_entry = [](const Violation& violation) {
       absl::string_view field = violation.field;
       return absl::ConsumePrefix(&field, kBatchPath) && EntryIndex(field).has_value();
@@ -201,7 +204,7 @@ void IngestMethod::Stream::OnReadDone(bool ok) {
   absl::Status status;
   if (ok) {
     message = std::make_unique<Batch>(*this);
-    status = message->Parse(&incoming_, method_.validator_);
+    status = message->Parse(&incoming_);
     incoming_.Clear();
   }
   std::unique_lock<std::mutex> lock(mutex_);
@@ -391,7 +394,8 @@ IngestMethod::IngestMethod(ServiceContext& context, const std::string& service,
       draining_(context.draining),
       validator_(std::move(validator)),
       allocator_(std::move(allocator)),
-      observer_(context.metrics, "bidi_stream", service, name) {}
+      observer_(context.metrics, "bidi_stream", service, name),
+      batch_entries_(observer_.BatchEntries()) {}
 
 IngestMethod::Reactor* IngestMethod::Start(grpc::CallbackServerContext* context) {
   return new Stream(*this, context);

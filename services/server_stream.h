@@ -119,6 +119,7 @@ class ServerStreamMethod<Request>::Call final : public grpc::ServerWriteReactor<
       return MalformedRequest(Request::descriptor()->full_name());
     }
     const auto violations = method_.validator_.Validate(request_);
+    method_.observer_.Violated(violations);
     if (!violations.empty()) return InvalidRequest(violations);
     return method_.executor_.Submit(this);
   }

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -26,6 +27,13 @@
 
 namespace energysites {
 
+// Whether a request is a batch of entries.
+template <class Request, class = void>
+struct IsBatch : std::false_type {};
+template <class Request>
+struct IsBatch<Request, std::void_t<decltype(std::declval<Request>().entries_size())>>
+    : std::true_type {};
+
 // A unary rpc: its rules, its handler, its metrics. Shared by all its calls, and outlives them.
 template <class Request, class Response>
 class UnaryMethod {
@@ -43,7 +51,9 @@ class UnaryMethod {
         validator_(std::move(validator)),
         handler_(std::move(handler)),
         tolerance_(std::move(tolerance)),
-        observer_(context.metrics, "unary", service, name) {}
+        observer_(context.metrics, "unary", service, name) {
+    if constexpr (IsBatch<Request>::value) batch_entries_ = &observer_.BatchEntries();
+  }
 
   // Answers many requests with one query, each with its own verdict, in order. Those that are
   // storage::Unfinished go to the handler, one by one.
@@ -66,7 +76,9 @@ class UnaryMethod {
 
   // OK with the tolerated violations, or INVALID_ARGUMENT with all of them.
   absl::StatusOr<Violations> Validate(const Request& request) const {
+    if constexpr (IsBatch<Request>::value) batch_entries_->Observe(request.entries_size());
     Violations violations = validator_.Validate(request);
+    observer_.Violated(violations);
     for (const Violation& violation : violations) {
       if (tolerance_ == nullptr || !tolerance_(request, violation)) {
         return InvalidRequest(violations);
@@ -80,6 +92,7 @@ class UnaryMethod {
   const Handler handler_;
   const Tolerance tolerance_;
   MethodObserver observer_;
+  prometheus::Histogram* batch_entries_ = nullptr;  // Of a batch.
   std::function<int64_t(const Request&)> fairness_key_;
   std::unique_ptr<storage::Batcher> batcher_;  // Null if each call goes by itself.
 };
@@ -166,8 +179,9 @@ void UnaryMethod<Request, Response>::RideTogether(
   fairness_key_ = std::move(fairness_key);
   batcher_ = std::make_unique<storage::Batcher>(
       executor_, options,
-      [handler = std::move(handler)](storage::Session& session,
-                                     const std::vector<storage::Rider*>& riders) {
+      [handler = std::move(handler), &ride_calls = observer_.RideCalls()](
+          storage::Session& session, const std::vector<storage::Rider*>& riders) {
+        ride_calls.Observe(static_cast<double>(riders.size()));
         std::vector<const Request*> requests;
         requests.reserve(riders.size());
         for (storage::Rider* rider : riders) {

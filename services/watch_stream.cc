@@ -80,6 +80,7 @@ class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuff
       return MalformedRequest(WatchLiveDataRequest::descriptor()->full_name());
     }
     const auto violations = method_.validator_.Validate(request);
+    method_.observer_.Violated(violations);
     if (!violations.empty()) return InvalidRequest(violations);
 
     // The order of the sites does not matter, nor does it that one is named twice.
