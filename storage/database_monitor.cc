@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <cstdlib>
 #include <optional>
 #include <utility>
@@ -121,13 +120,17 @@ absl::Status DatabaseMonitor::AskVersion(absl::Time deadline) {
 
 void DatabaseMonitor::AskFacts(absl::Time deadline) {
   const absl::StatusOr<PgResult> row = Ask(kAskFacts, deadline);
-  if (!row.ok()) return;
+  if (!row.ok()) {
+    // No further question may be asked while one is under way.
+    if (PQtransactionStatus(connection_.get()) != PQTRANS_IDLE) connection_.reset();
+    return;
+  }
   const auto number = [&](int column) { return std::atof(PQgetvalue(row->get(), 0, column)); };
   const std::lock_guard<std::mutex> lock(mutex_);
-  facts_.months_ahead = static_cast<int>(number(0));
-  facts_.standbys = static_cast<int>(number(1));
+  facts_.months_ahead = number(0);
+  facts_.standbys = number(1);
   const bool unseen = facts_.standbys > 0 && PQgetisnull(row->get(), 0, 2) != 0;
-  facts_.replication_lag_bytes = unseen ? std::nan("") : number(2);
+  facts_.replication_lag_bytes = unseen ? DatabaseFacts::kUnknown : number(2);
 }
 
 absl::StatusOr<PgResult> DatabaseMonitor::Ask(const char* sql, absl::Time deadline) {

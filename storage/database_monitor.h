@@ -6,6 +6,7 @@
 
 #include <condition_variable>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -18,15 +19,17 @@
 
 namespace energysites::storage {
 
-// What the monitor saw of the database when it last answered.
+// What the monitor saw of the database when it last answered. NaN is what it does not know.
 struct DatabaseFacts {
-  int schema_version = 0;
+  static constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
+
+  double schema_version = kUnknown;
   // Months after this one that have a partition, up to the first that has none; at most 12.
-  int months_ahead = 0;
-  int standbys = 0;
-  // How much of the write-ahead log the slowest standby has not replayed. NaN where the role may
-  // not see it: that takes pg_read_all_stats.
-  double replication_lag_bytes = 0;
+  double months_ahead = kUnknown;
+  double standbys = kUnknown;
+  // How much of the write-ahead log the slowest standby has not replayed. Known to roles with
+  // pg_read_all_stats, and where there is no standby.
+  double replication_lag_bytes = kUnknown;
 };
 
 // Asks the database every second on a connection of its own, and more often while it is away. Uses

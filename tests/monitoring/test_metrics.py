@@ -92,8 +92,7 @@ def test_the_schema_and_the_months_ahead(start_server, database):
     server = start_server(database)
     newest = database.query("SELECT max(version) FROM schema_migrations")[0][0]
     assert value(server, "energy_sites_database_schema_version") == newest
-    wait_until(lambda: values(server, "energy_sites_database_months_ahead"), 10, "the first look")
-    assert value(server, "energy_sites_database_months_ahead") == 0
+    wait_until(lambda: value(server, "energy_sites_database_months_ahead") == 0, 10, "a look")
     # As the owner's maintenance makes them; with one missing, those behind it do not count.
     for months in (0, 1, 3):
         database.query(f"""SELECT make_live_data_month(
