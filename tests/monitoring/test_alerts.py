@@ -5,7 +5,8 @@ import re
 import pytest
 import yaml
 from promql import metrics_of
-from support.prometheus import FOLDER, promtool
+from support.process import wait_until
+from support.prometheus import FOLDER, Prometheus, promtool
 
 ALERTS = [rule for group in yaml.safe_load((FOLDER / "alerts.yml").read_text())["groups"]
           for rule in group["rules"]]  # fmt: skip
@@ -53,3 +54,31 @@ def test_a_healthy_server_raises_no_alert(watched):
     assert {rule["name"]: (rule["health"], rule["state"]) for rule in rules} == {
         name: ("ok", "inactive") for name in NAMES
     }
+
+
+def test_real_faults_raise_their_alerts(server, database, postgres, tmp_path):
+    """Pending, which is what they are until they have lasted for a minute."""
+    prometheus = Prometheus(server, tmp_path / "prometheus")
+
+    def raised():
+        return {alert["labels"]["alertname"] for alert in prometheus.get("alerts")["alerts"]}
+
+    try:
+        prometheus.wait_for_scrapes(1)
+        # Rules that ran before the first scrape missed it.
+        wait_until(lambda: "EnergySitesDown" not in raised(), 30, "the server is up")
+        assert "EnergySitesDatabaseAway" not in raised()
+        with database.connect(postgres.url("postgres", "postgres")) as connection:
+            connection.execute(f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS false")
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                [database.name],
+            )
+        wait_until(
+            lambda: "EnergySitesDatabaseAway" in raised(), 30, "the alert of the database"
+        )
+        assert "EnergySitesDown" not in raised()
+        server.kill()
+        wait_until(lambda: "EnergySitesDown" in raised(), 30, "the alert of the server")
+    finally:
+        prometheus.process.kill()

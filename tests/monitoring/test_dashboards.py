@@ -4,11 +4,12 @@ import json
 import math
 
 import pytest
+import yaml
 from support.prometheus import FOLDER
 
-FOLDERS = FOLDER / "grafana"
+GRAFANA = FOLDER / "grafana"
 DASHBOARDS = {path.stem: json.loads(path.read_text())
-              for path in sorted((FOLDERS / "dashboards").glob("*.json"))}  # fmt: skip
+              for path in sorted((GRAFANA / "dashboards").glob("*.json"))}  # fmt: skip
 PANELS = [(name, panel) for name, dashboard in DASHBOARDS.items()
           for panel in dashboard["panels"] if panel["type"] != "row"]  # fmt: skip
 IDS = [f"{name}: {panel['title']}" for name, panel in PANELS]
@@ -31,6 +32,14 @@ def test_each_dashboard_and_panel_has_an_id_of_its_own():
     for dashboard in DASHBOARDS.values():
         ids = [panel["id"] for panel in dashboard["panels"]]
         assert len(set(ids)) == len(ids)
+
+
+def test_grafana_is_told_how_often_prometheus_scrapes():
+    """Else it asks for rates over too short a time, which are empty."""
+    provisioned = yaml.safe_load((GRAFANA / "provisioning/datasources/energy-sites.yaml").read_text())
+    (source,) = provisioned["datasources"]
+    scraped = yaml.safe_load((FOLDER / "prometheus.yml").read_text())["global"]["scrape_interval"]
+    assert source["type"] == "prometheus" and source["jsonData"]["timeInterval"] == scraped
 
 
 @pytest.mark.parametrize("name", DASHBOARDS)
