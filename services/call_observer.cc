@@ -1,5 +1,7 @@
 #include "services/call_observer.h"
 
+#include <map>
+
 #include "absl/strings/ascii.h"
 #include "services/log.h"
 
@@ -17,6 +19,11 @@ constexpr const char* kCodeNames[] = {
 // Seconds, from what one look-up takes to what a client waits for.
 const prometheus::Histogram::BucketBoundaries kBuckets = {
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30};
+
+const prometheus::Histogram::BucketBoundaries kRideBuckets = {1,  2,  4,   8,   16,
+                                                              32, 64, 128, 256, 512};
+const prometheus::Histogram::BucketBoundaries kBatchBuckets = {1,    10,   50,   100,  500,
+                                                               1000, 2500, 5000, 10000};
 
 Labels MethodLabels(const std::string& type, const std::string& service,
                     const std::string& method) {
@@ -38,8 +45,14 @@ bool IsTraceparent(absl::string_view text) {
 
 MethodObserver::MethodObserver(prometheus::Registry& registry, const std::string& type,
                                const std::string& service, const std::string& method)
-    : service_(service),
+    : registry_(registry),
+      type_(type),
+      service_(service),
       method_(method),
+      violations_(prometheus::BuildCounter()
+                      .Name("energy_sites_validation_violations_total")
+                      .Help("Broken rules of the contract, by rule id.")
+                      .Register(registry)),
       started_(prometheus::BuildCounter()
                    .Name("grpc_server_started_total")
                    .Help("Calls that arrived.")
@@ -59,6 +72,29 @@ MethodObserver::MethodObserver(prometheus::Registry& registry, const std::string
     labels["grpc_code"] = kCodeNames[code];
     handled_[code] = &family.Add(labels);
   }
+}
+
+void MethodObserver::Violated(const std::vector<Violation>& violations) const {
+  // A batch can break one rule thousands of times, and each Add looks its labels up.
+  std::map<std::string, int> times;
+  for (const Violation& violation : violations) ++times[violation.rule_id];
+  for (const auto& [rule, count] : times) violations_.Add({{"rule", rule}}).Increment(count);
+}
+
+prometheus::Histogram& MethodObserver::RideCalls() const {
+  return prometheus::BuildHistogram()
+      .Name("energy_sites_ride_calls")
+      .Help("Calls that shared a query.")
+      .Register(registry_)
+      .Add(MethodLabels(type_, service_, method_), kRideBuckets);
+}
+
+prometheus::Histogram& MethodObserver::BatchEntries() const {
+  return prometheus::BuildHistogram()
+      .Name("energy_sites_batch_entries")
+      .Help("Entries that came in one batch.")
+      .Register(registry_)
+      .Add(MethodLabels(type_, service_, method_), kBatchBuckets);
 }
 
 CallObserver::CallObserver(MethodObserver& method, grpc::CallbackServerContext& context)

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
@@ -13,6 +14,7 @@
 #include "prometheus/counter.h"
 #include "prometheus/histogram.h"
 #include "prometheus/registry.h"
+#include "validation/violation.h"
 
 namespace energysites {
 
@@ -23,12 +25,23 @@ class MethodObserver {
   MethodObserver(prometheus::Registry& registry, const std::string& type,
                  const std::string& service, const std::string& method);
 
+  // Counts broken rules, whether the call is refused for them or goes on without an entry.
+  void Violated(const std::vector<Violation>& violations) const;
+
+  // For methods whose calls share queries: how many did. For those that take batches: how many
+  // entries came in one.
+  prometheus::Histogram& RideCalls() const;
+  prometheus::Histogram& BatchEntries() const;
+
  private:
   friend class CallObserver;
   static constexpr size_t kCodes = 17;
 
+  prometheus::Registry& registry_;
+  const std::string type_;
   const std::string service_;
   const std::string method_;
+  prometheus::Family<prometheus::Counter>& violations_;
   prometheus::Counter& started_;
   prometheus::Histogram& seconds_;
   std::array<prometheus::Counter*, kCodes> handled_;

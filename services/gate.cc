@@ -18,15 +18,17 @@ absl::StatusOr<Gate> Gate::Compile(const google::protobuf::Descriptor& request,
 }
 
 absl::StatusOr<Gate::Violations> Gate::Check(
-    const google::protobuf::Message& request, const Caller& caller,
+    const google::protobuf::Message& request, const Caller& caller, const MethodObserver& observer,
     const std::function<bool(const Violation&)>& tolerates) const {
   const auto all_tolerated = [&](const Violations& violations) {
     return violations.empty() ||
            (tolerates != nullptr && std::all_of(violations.begin(), violations.end(), tolerates));
   };
   Violations violations = validator_.Validate(request);
+  observer.Violated(violations);
   if (!all_tolerated(violations)) return InvalidRequest(violations);
   Violations foreign = scope_.Check(request, caller);
+  observer.Violated(foreign);
   if (!all_tolerated(foreign)) return SitesNotInToken(foreign);
   std::move(foreign.begin(), foreign.end(), std::back_inserter(violations));
   return violations;

@@ -10,6 +10,7 @@
 #include "absl/strings/string_view.h"
 #include "google/protobuf/message.h"
 #include "grpcpp/server_context.h"
+#include "services/call_observer.h"
 #include "services/caller.h"
 #include "services/site_scope.h"
 #include "validation/validator.h"
@@ -33,9 +34,10 @@ class Gate {
 
   // OK with those violations that the handler settles itself, as `tolerates` says; else
   // INVALID_ARGUMENT with all broken rules, or PERMISSION_DENIED with all sites that are not the
-  // caller's.
+  // caller's. `observer` counts them in any case.
   absl::StatusOr<Violations> Check(
       const google::protobuf::Message& request, const Caller& caller,
+      const MethodObserver& observer,
       const std::function<bool(const Violation&)>& tolerates = nullptr) const;
 
  private:

@@ -146,15 +146,18 @@ class IngestMethod::Batch final : public storage::Job {
   explicit Batch(Stream& stream) : stream_(stream), arena_(ArenaOptions()) {}
 
   // A valid batch, but for entries in `failures`; or why the stream has to end.
-  absl::Status Parse(grpc::ByteBuffer* bytes, const Gate& gate, const Caller& caller) {
+  absl::Status Parse(grpc::ByteBuffer* bytes, const Caller& caller) {
     if (!grpc::SerializationTraits<v1::IngestLiveDataRequest>::Deserialize(bytes, request_).ok()) {
       return MalformedRequest(v1::IngestLiveDataRequest::descriptor()->full_name());
     }
+    const IngestMethod& method = stream_.method();
+    if (request_->has_batch()) method.batch_entries_.Observe(request_->batch().entries_size());
     const auto of_entry = [](const Violation& violation) {
       absl::string_view field = violation.field;
       return absl::ConsumePrefix(&field, kBatchPath) && EntryIndex(field).has_value();
     };
-    absl::StatusOr<Gate::Violations> violations = gate.Check(*request_, caller, of_entry);
+    absl::StatusOr<Gate::Violations> violations =
+        method.gate_.Check(*request_, caller, method.observer_, of_entry);
     if (!violations.ok()) return violations.status();
     for (Violation& violation : *violations) violation.field.erase(0, kBatchPath.size());
     failures_ = EntryFailures(*violations);
@@ -195,7 +198,7 @@ void IngestMethod::Stream::OnReadDone(bool ok) {
   absl::Status status;
   if (ok) {
     message = std::make_unique<Batch>(*this);
-    status = message->Parse(&incoming_, method_.gate_, *caller_);
+    status = message->Parse(&incoming_, *caller_);
     incoming_.Clear();
   }
   std::unique_lock<std::mutex> lock(mutex_);
@@ -385,7 +388,8 @@ IngestMethod::IngestMethod(ServiceContext& context, const std::string& service,
       draining_(context.draining),
       gate_(std::move(gate)),
       allocator_(std::move(allocator)),
-      observer_(context.metrics, "bidi_stream", service, name) {}
+      observer_(context.metrics, "bidi_stream", service, name),
+      batch_entries_(observer_.BatchEntries()) {}
 
 IngestMethod::Reactor* IngestMethod::Start(grpc::CallbackServerContext* context) {
   return new Stream(*this, context);

@@ -39,6 +39,7 @@ class IngestMethod {
   const Gate gate_;
   const std::shared_ptr<storage::LiveDataAllocator> allocator_;
   MethodObserver observer_;
+  prometheus::Histogram& batch_entries_;
   std::atomic<int> streams_ = 0;
 };
 

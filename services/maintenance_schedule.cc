@@ -32,8 +32,15 @@ MaintenanceSchedule::MaintenanceSchedule(std::string work, const std::string& ds
               .Help("What a step of maintenance left to do at its last run, where this process "
                     "leads: of rollups, the buckets to be refolded.")
               .Register(registry)),
-      session_(storage::MaintenanceSession(dsn)),
-      thread_([this] { Repeat(); }) {}
+      session_(storage::MaintenanceSession(dsn)) {
+  // From the start on, so that the first failure counts as a rise from 0.
+  for (const char* outcome : {"done", "put_off", "failed"}) {
+    for (const storage::MaintenanceStep& step : steps_) {
+      runs_.Add({{"step", step.name}, {"outcome", outcome}});
+    }
+  }
+  thread_ = std::thread([this] { Repeat(); });
+}
 
 MaintenanceSchedule::~MaintenanceSchedule() {
   constexpr std::chrono::milliseconds kCancelPause(50);

@@ -38,9 +38,10 @@ ABSL_FLAG(absl::Duration, lock_timeout, absl::Seconds(5),
           "longest a statement may wait for a lock");
 ABSL_FLAG(absl::Duration, idle_in_transaction_timeout, absl::Seconds(30),
           "longest a transaction may stay open doing nothing");
-ABSL_FLAG(absl::Duration, drain_delay, absl::ZeroDuration(),
-          "how long calls are still taken after SIGTERM, while health says NOT_SERVING: longer than "
-          "the load balancer takes to notice");
+ABSL_FLAG(
+    absl::Duration, drain_delay, absl::ZeroDuration(),
+    "how long calls are still taken after SIGTERM, while health says NOT_SERVING: longer than "
+    "the load balancer takes to notice");
 ABSL_FLAG(int, drain_seconds, 10, "how long calls under way may take to finish after SIGTERM");
 ABSL_FLAG(std::string, tls_cert, "",
           "PEM file with the server's certificate chain; empty for no TLS");

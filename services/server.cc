@@ -1,7 +1,6 @@
 #include "services/server.h"
 
 #include <csignal>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -11,7 +10,6 @@
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/grpcpp.h"
 #include "grpcpp/health_check_service_interface.h"
-#include "prometheus/gauge.h"
 #include "services/admin_server.h"
 #include "services/configurations_service.h"
 #include "services/live_data_service.h"
@@ -20,6 +18,7 @@
 #include "services/read_file.h"
 #include "services/reflection.h"
 #include "services/rest_body_check.h"
+#include "services/server_metrics.h"
 #include "services/sites_service.h"
 #include "storage/database_monitor.h"
 #include "storage/maintenance.h"
@@ -116,32 +115,6 @@ class Health {
   absl::Status status_ = absl::UnavailableError("the database was not reached yet");
 };
 
-// Gauges that are read when someone asks for them.
-std::function<std::vector<prometheus::MetricFamily>()> CollectMetrics(
-    const std::shared_ptr<prometheus::Registry>& registry, const storage::Executor& executor,
-    const storage::LiveDataFeed& feed, const Health& health) {
-  const auto gauge = [&](const char* name, const char* help) {
-    return &prometheus::BuildGauge().Name(name).Help(help).Register(*registry).Add({});
-  };
-  auto* const queued =
-      gauge("energy_sites_executor_queued_calls", "Calls that wait for a connection.");
-  auto* const running =
-      gauge("energy_sites_executor_running_calls", "Calls that use a connection.");
-  auto* const watchers = gauge("energy_sites_watchers", "Streams of WatchLiveData.");
-  auto* const watch_delay =
-      gauge("energy_sites_watch_delay_seconds",
-            "How long an open transaction has kept watchers from newer entries.");
-  auto* const available = gauge("energy_sites_database_available", "1 if the database answers.");
-  return [=, &executor, &feed, &health] {
-    queued->Set(executor.queued());
-    running->Set(executor.running());
-    watchers->Set(feed.watchers());
-    watch_delay->Set(feed.delay_seconds());
-    available->Set(health.status().ok() ? 1 : 0);
-    return registry->Collect();
-  };
-}
-
 // A thread that watches the database tells the executors and health, and logs.
 void OnDatabaseChange(const absl::Status& status, const std::vector<storage::Executor*>& executors,
                       Health& health) {
@@ -170,9 +143,9 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
   if (!credentials.ok()) return credentials.status();
 
   const auto registry = std::make_shared<prometheus::Registry>();
-  storage::Executor executor(options.executor);
-  storage::Executor export_executor(options.export_executor);
-  storage::Executor ingest_executor(options.ingest_executor);
+  storage::Executor executor(Counted(options.executor, "unary", *registry));
+  storage::Executor export_executor(Counted(options.export_executor, "export", *registry));
+  storage::Executor ingest_executor(Counted(options.ingest_executor, "ingest", *registry));
   const std::vector<storage::Executor*> executors = {&executor, &export_executor, &ingest_executor};
   for (storage::Executor* each : executors) each->SetDatabaseAvailable(false);
   storage::LiveDataFeedOptions feed_options = options.live_data_feed;
@@ -233,17 +206,21 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
   }
   health.Attach(server->GetHealthCheckService());
 
-  std::unique_ptr<AdminServer> admin;
-  if (!options.admin_address.empty()) {
-    auto started =
-        AdminServer::Start(options.admin_address, CollectMetrics(registry, executor, feed, health),
-                           [&health] { return health.status(); });
-    if (!started.ok()) return started.status();
-    admin = *std::move(started);
-  }
   const storage::DatabaseMonitor monitor(
       options.executor.session.dsn, storage::Migrations().back().version,
       [&](const absl::Status& status) { OnDatabaseChange(status, executors, health); });
+  std::unique_ptr<AdminServer> admin;
+  if (!options.admin_address.empty()) {
+    auto started = AdminServer::Start(
+        options.admin_address,
+        CollectMetrics(
+            registry,
+            {{"unary", &executor}, {"export", &export_executor}, {"ingest", &ingest_executor}},
+            feed, monitor, [&health] { return health.status().ok(); }),
+        [&health] { return health.status(); });
+    if (!started.ok()) return started.status();
+    admin = *std::move(started);
+  }
   const auto maintain = [&](const char* work, const std::string& dsn,
                             std::vector<storage::MaintenanceStep> steps) {
     return std::make_unique<MaintenanceSchedule>(

@@ -120,7 +120,7 @@ class ServerStreamMethod<Request>::Call final : public grpc::ServerWriteReactor<
     if (!grpc::SerializationTraits<Request>::Deserialize(&request, &request_).ok()) {
       return MalformedRequest(Request::descriptor()->full_name());
     }
-    const absl::Status passed = method_.gate_.Check(request_, *caller).status();
+    const absl::Status passed = method_.gate_.Check(request_, *caller, method_.observer_).status();
     if (!passed.ok()) return passed;
     return method_.executor_.Submit(this);
   }

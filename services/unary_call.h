@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -26,6 +27,13 @@
 
 namespace energysites {
 
+// Whether a request is a batch of entries.
+template <class Request, class = void>
+struct IsBatch : std::false_type {};
+template <class Request>
+struct IsBatch<Request, std::void_t<decltype(std::declval<Request>().entries_size())>>
+    : std::true_type {};
+
 // A unary rpc: its gate, its handler, its metrics. Shared by all its calls, and outlives them.
 template <class Request, class Response>
 class UnaryMethod {
@@ -43,7 +51,9 @@ class UnaryMethod {
         gate_(std::move(gate)),
         handler_(std::move(handler)),
         tolerance_(std::move(tolerance)),
-        observer_(context.metrics, "unary", service, name) {}
+        observer_(context.metrics, "unary", service, name) {
+    if constexpr (IsBatch<Request>::value) batch_entries_ = &observer_.BatchEntries();
+  }
 
   // Answers many requests with one query, each with its own verdict, in order. Those that are
   // storage::Unfinished go to the handler, one by one.
@@ -69,6 +79,7 @@ class UnaryMethod {
   const Handler handler_;
   const Tolerance tolerance_;
   MethodObserver observer_;
+  prometheus::Histogram* batch_entries_ = nullptr;  // Of a batch.
   std::function<int64_t(const Request&)> fairness_key_;
   std::unique_ptr<storage::Batcher> batcher_;  // Null if each call goes by itself.
 };
@@ -118,7 +129,9 @@ class UnaryMethod<Request, Response>::Call final : public grpc::ServerUnaryReact
     if (!grpc::SerializationTraits<Request>::Deserialize(&request, &request_).ok()) {
       return MalformedRequest(Request::descriptor()->full_name());
     }
-    absl::StatusOr<Violations> tolerated = method_.gate_.Check(request_, *caller, Tolerates());
+    if constexpr (IsBatch<Request>::value) method_.batch_entries_->Observe(request_.entries_size());
+    absl::StatusOr<Violations> tolerated =
+        method_.gate_.Check(request_, *caller, method_.observer_, Tolerates());
     if (!tolerated.ok()) return tolerated.status();
     tolerated_ = *std::move(tolerated);
     if (method_.batcher_ != nullptr) return method_.batcher_->Add(this);
@@ -162,8 +175,9 @@ void UnaryMethod<Request, Response>::RideTogether(
   fairness_key_ = std::move(fairness_key);
   batcher_ = std::make_unique<storage::Batcher>(
       executor_, options,
-      [handler = std::move(handler)](storage::Session& session,
-                                     const std::vector<storage::Rider*>& riders) {
+      [handler = std::move(handler), &ride_calls = observer_.RideCalls()](
+          storage::Session& session, const std::vector<storage::Rider*>& riders) {
+        ride_calls.Observe(static_cast<double>(riders.size()));
         std::vector<const Request*> requests;
         requests.reserve(riders.size());
         for (storage::Rider* rider : riders) {

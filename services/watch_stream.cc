@@ -95,7 +95,7 @@ class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuff
     if (!grpc::SerializationTraits<WatchLiveDataRequest>::Deserialize(&bytes, &request).ok()) {
       return MalformedRequest(WatchLiveDataRequest::descriptor()->full_name());
     }
-    const absl::Status passed = method_.gate_.Check(request, *caller).status();
+    const absl::Status passed = method_.gate_.Check(request, *caller, method_.observer_).status();
     if (!passed.ok()) return passed;
 
     // The order of the sites does not matter, nor does it that one is named twice.

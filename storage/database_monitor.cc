@@ -21,6 +21,21 @@ constexpr std::chrono::milliseconds kPauseWhileAway(250);
 
 constexpr char kAskVersion[] = "SELECT coalesce(max(version), 0) FROM public.schema_migrations";
 
+// Of a standby nobody but pg_read_all_stats sees more than that it is there.
+constexpr char kAskFacts[] = R"sql(
+  SELECT (SELECT greatest(count(*) - 1, 0)
+          FROM (SELECT bool_and(to_regclass('public.live_data_' || to_char(month, 'YYYY_MM'))
+                                IS NOT NULL) OVER (ORDER BY month) AS made
+                FROM generate_series(date_trunc('month', now() AT TIME ZONE 'UTC'),
+                                     now() AT TIME ZONE 'UTC' + interval '12 months',
+                                     interval '1 month') AS month) AS months
+          WHERE made),
+         (SELECT count(*) FROM pg_catalog.pg_stat_replication),
+         (SELECT max(CASE WHEN NOT pg_is_in_recovery()
+                          THEN pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn) END)
+          FROM pg_catalog.pg_stat_replication)
+)sql";
+
 absl::Status Problem(PGconn* connection) {
   absl::string_view text = PQerrorMessage(connection);
   return absl::UnavailableError(absl::StripSuffix(text, "\n"));
@@ -72,7 +87,9 @@ absl::Status DatabaseMonitor::Look() {
     const absl::Status connected = Connect(deadline);
     if (!connected.ok()) return connected;
   }
-  return AskVersion(deadline);
+  const absl::Status status = AskVersion(deadline);
+  if (status.ok()) AskFacts(deadline);
+  return status;
 }
 
 absl::Status DatabaseMonitor::Connect(absl::Time deadline) {
@@ -89,26 +106,55 @@ absl::Status DatabaseMonitor::Connect(absl::Time deadline) {
 }
 
 absl::Status DatabaseMonitor::AskVersion(absl::Time deadline) {
+  const absl::StatusOr<PgResult> row = Ask(kAskVersion, deadline);
+  if (!row.ok()) return row.status();
+  const int version = std::atoi(PQgetvalue(row->get(), 0, 0));
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    facts_.schema_version = version;
+  }
+  if (version >= schema_version_) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat("the schema is at version ", version, ", not ",
+                                             schema_version_, ": run energy-sites migrate"));
+}
+
+void DatabaseMonitor::AskFacts(absl::Time deadline) {
+  const absl::StatusOr<PgResult> row = Ask(kAskFacts, deadline);
+  if (!row.ok()) {
+    // No further question may be asked while one is under way.
+    if (PQtransactionStatus(connection_.get()) != PQTRANS_IDLE) connection_.reset();
+    return;
+  }
+  const auto number = [&](int column) { return std::atof(PQgetvalue(row->get(), 0, column)); };
+  const std::lock_guard<std::mutex> lock(mutex_);
+  facts_.months_ahead = number(0);
+  facts_.standbys = number(1);
+  const bool unseen = facts_.standbys > 0 && PQgetisnull(row->get(), 0, 2) != 0;
+  facts_.replication_lag_bytes = unseen ? DatabaseFacts::kUnknown : number(2);
+}
+
+absl::StatusOr<PgResult> DatabaseMonitor::Ask(const char* sql, absl::Time deadline) {
   PGconn* const connection = connection_.get();
-  if (PQsendQuery(connection, kAskVersion) == 0) return Problem(connection);
-  absl::Status answer = NoAnswer();
+  if (PQsendQuery(connection, sql) == 0) return Problem(connection);
+  absl::StatusOr<PgResult> answer = NoAnswer();
   while (true) {
     while (PQisBusy(connection) != 0) {
       if (!Wait(connection, POLLIN, deadline)) return NoAnswer();
       if (PQconsumeInput(connection) == 0) return Problem(connection);
     }
-    const std::unique_ptr<PGresult, decltype(&PQclear)> result(PQgetResult(connection), PQclear);
+    PgResult result(PQgetResult(connection), PQclear);
     if (result == nullptr) return answer;
-    if (PQresultStatus(result.get()) != PGRES_TUPLES_OK) {
-      answer = Problem(connection);
-    } else if (const int version = std::atoi(PQgetvalue(result.get(), 0, 0));
-               version < schema_version_) {
-      answer = absl::UnavailableError(absl::StrCat("the schema is at version ", version, ", not ",
-                                                   schema_version_, ": run energy-sites migrate"));
+    if (PQresultStatus(result.get()) == PGRES_TUPLES_OK && PQntuples(result.get()) == 1) {
+      answer = std::move(result);
     } else {
-      answer = absl::OkStatus();
+      answer = Problem(connection);
     }
   }
+}
+
+DatabaseFacts DatabaseMonitor::facts() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return facts_;
 }
 
 }  // namespace energysites::storage

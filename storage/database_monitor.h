@@ -6,15 +6,31 @@
 
 #include <condition_variable>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "storage/connection.h"
 
 namespace energysites::storage {
+
+// What the monitor saw of the database when it last answered. NaN is what it does not know.
+struct DatabaseFacts {
+  static constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
+
+  double schema_version = kUnknown;
+  // Months after this one that have a partition, up to the first that has none; at most 12.
+  double months_ahead = kUnknown;
+  double standbys = kUnknown;
+  // How much of the write-ahead log the slowest standby has not replayed. Known to roles with
+  // pg_read_all_stats, and where there is no standby.
+  double replication_lag_bytes = kUnknown;
+};
 
 // Asks the database every second on a connection of its own, and more often while it is away. Uses
 // libpq's non-blocking calls, because a stopped database would hold a blocking one for ever.
@@ -29,20 +45,28 @@ class DatabaseMonitor {
   DatabaseMonitor(const DatabaseMonitor&) = delete;
   DatabaseMonitor& operator=(const DatabaseMonitor&) = delete;
 
+  // From any thread.
+  DatabaseFacts facts() const;
+
  private:
   void Watch();
   // One look, within kPatience.
   absl::Status Look();
   absl::Status Connect(absl::Time deadline);
   absl::Status AskVersion(absl::Time deadline);
+  // Whether the database serves does not depend on what is asked here.
+  void AskFacts(absl::Time deadline);
+  // The one row that `sql` gives; UNAVAILABLE if there is none by the deadline.
+  absl::StatusOr<PgResult> Ask(const char* sql, absl::Time deadline);
 
   const std::string dsn_;
   const int schema_version_;
   const OnChange on_change_;
   std::unique_ptr<PGconn, decltype(&PQfinish)> connection_{nullptr, PQfinish};
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable stop_;
   bool stopping_ = false;
+  DatabaseFacts facts_;
   std::thread thread_;
 };
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "absl/time/clock.h"
+
 namespace energysites::storage {
 namespace {
 
@@ -10,7 +12,8 @@ constexpr std::chrono::milliseconds kCancelPause(50);
 
 }  // namespace
 
-Executor::Executor(const ExecutorOptions& options) : queue_limit_(options.queue_limit) {
+Executor::Executor(const ExecutorOptions& options)
+    : queue_limit_(options.queue_limit), on_wait_over_(options.on_wait_over) {
   for (int i = 0; i < options.connections; ++i) {
     workers_.push_back(std::make_unique<Worker>(options.session));
   }
@@ -41,8 +44,7 @@ absl::Status Executor::Submit(Job* job) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (stopping_) return DatabaseUnavailable("the server is shutting down");
     if (queue_.size() + running_ >= queue_limit_ + workers_.size()) return QueueFull();
-    job->position_ = queue_.insert(queue_.end(), job);
-    job->state_ = Job::State::kQueued;
+    Queue(job);
   }
   job_queued_.notify_one();
   return absl::OkStatus();
@@ -55,8 +57,7 @@ void Executor::Requeue(Job* job) {
     if (job->cancelled_) {
       why = absl::CancelledError("the caller gave up");
     } else if (!stopping_) {
-      job->position_ = queue_.insert(queue_.end(), job);
-      job->state_ = Job::State::kQueued;
+      Queue(job);
       job_queued_.notify_one();
       return;
     }
@@ -95,6 +96,12 @@ size_t Executor::running() const {
   return running_;
 }
 
+void Executor::Queue(Job* job) {
+  job->position_ = queue_.insert(queue_.end(), job);
+  job->state_ = Job::State::kQueued;
+  job->queue_time_ = absl::Now();
+}
+
 void Executor::Work(size_t index) {
   Worker& worker = *workers_[index];
   std::unique_lock<std::mutex> lock(mutex_);
@@ -109,6 +116,7 @@ void Executor::Work(size_t index) {
     ++running_;
     worker.session.Begin();
     lock.unlock();
+    if (on_wait_over_ != nullptr) on_wait_over_(absl::Now() - job->queue_time_);
     if (database_available_) {
       job->Run(worker.session);
     } else {

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <functional>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "storage/session.h"
 
 namespace energysites::storage {
@@ -30,6 +32,7 @@ class Job {
   enum class State { kNew, kQueued, kRunning, kDone };
   State state_ = State::kNew;
   std::list<Job*>::iterator position_;  // In the queue, while kQueued.
+  absl::Time queue_time_;               // When it was queued.
   size_t worker_ = 0;                   // While kRunning.
   bool cancelled_ = false;
 };
@@ -39,6 +42,8 @@ struct ExecutorOptions {
   // Jobs that may wait while all connections are in use.
   size_t queue_limit = 1000;
   SessionOptions session;
+  // Told how long a job waited, when it leaves the queue to run; from any thread.
+  std::function<void(absl::Duration)> on_wait_over = nullptr;
 };
 
 // All methods may be called from any thread and none of them blocks, but for the destructor.
@@ -67,6 +72,7 @@ class Executor {
 
   size_t queued() const;
   size_t running() const;
+  size_t connections() const { return workers_.size(); }
 
  private:
   struct Worker {
@@ -78,11 +84,14 @@ class Executor {
     std::thread thread;
   };
 
+  // With the lock held.
+  void Queue(Job* job);
   void Work(size_t index);
   // Carries cancellations to the database, which takes a round trip.
   void CarryCancellations();
 
   const size_t queue_limit_;
+  const std::function<void(absl::Duration)> on_wait_over_;
   std::atomic<bool> database_available_ = true;
   mutable std::mutex mutex_;
   std::condition_variable job_queued_;

@@ -65,7 +65,8 @@ Connection& Session::Connect() {
 absl::Status Session::Fail() {
   absl::Status status = StatusFromException();
   // libpqxx would reconnect by itself, as a session without our settings.
-  if (absl::IsUnavailable(status)) {
+  if (absl::IsUnavailable(status) && connection_ != nullptr) {
+    if (options_.on_connection_lost != nullptr) options_.on_connection_lost();
     const std::lock_guard<std::mutex> lock(mutex_);
     connection_.reset();
   }

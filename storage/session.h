@@ -3,6 +3,7 @@
 #define STORAGE_SESSION_H_
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <pqxx/pqxx>
@@ -29,6 +30,8 @@ struct SessionOptions {
   absl::Duration statement_timeout = absl::Seconds(30);
   absl::Duration lock_timeout = absl::Seconds(5);
   absl::Duration idle_in_transaction_timeout = absl::Seconds(30);
+  // Told each time that a connection broke; from the session's thread.
+  std::function<void()> on_connection_lost = nullptr;
 };
 
 // Connects on first use, with the timeouts and the prepared statements set, and again after the

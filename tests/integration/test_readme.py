@@ -9,8 +9,10 @@ import sys
 
 import pytest
 import requests
+from energysites.v1 import sites_pb2
 from google.rpc import code_pb2
 from support import readme, rules
+from support.calls import fail
 from support.process import BUILD, ROOT, wait_until
 from support.server import BINARY
 
@@ -143,14 +145,15 @@ def test_the_errors_table_is_the_code(text):
     assert {code: status for code, status, *_ in rows} == http
 
 
-def test_the_metrics_table_is_the_program(text, server):
+def test_the_metrics_table_is_the_program(text, server, stubs):
     def named():
         page = requests.get(f"{server.admin_url}/metrics", timeout=10).text
         return set(re.findall(r"^# TYPE (energy_sites_\w+) ", page, re.MULTILINE))
 
     listed = {readme.codes(metric)[0] for metric, _ in readme.table(text, METRICS)}
-    # A counter is there once it has counted.
-    wait_until(lambda: "energy_sites_maintenance_runs_total" in named(), 20, "maintenance")
+    # A counter with labels is there once it has counted, and so is a step of maintenance.
+    fail(stubs.sites.GetSite, sites_pb2.GetSiteRequest())
+    wait_until(lambda: "energy_sites_maintenance_waiting" in named(), 20, "maintenance")
     assert named() == listed
 
 

@@ -115,7 +115,7 @@ def test_metrics_count_each_call_by_its_code(server, stubs):
     labels["grpc_method"] = "GetSite"
     assert metric(server, "grpc_server_handled_total", **labels, grpc_code="NotFound") == 1
     assert metric(server, "energy_sites_database_available") == 1
-    assert metric(server, "energy_sites_executor_running_calls") == 0
+    assert metric(server, "energy_sites_executor_running_calls", executor="unary") == 0
     for page, code in (
         ("livez", 200),
         ("readyz", 200),

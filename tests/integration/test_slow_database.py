@@ -89,6 +89,6 @@ def test_a_full_queue_says_when_to_come_back(start_server, database):
 
 def queued(server):
     for line in requests.get(f"{server.admin_url}/metrics", timeout=5).text.splitlines():
-        if line.startswith("energy_sites_executor_queued_calls "):
+        if line.startswith('energy_sites_executor_queued_calls{executor="unary"} '):
             return float(line.split()[1])
     raise AssertionError("no such metric")

@@ -127,3 +127,30 @@ class Postgres:
             if result.returncode != 0:
                 output.seek(0)
                 raise RuntimeError(f"{' '.join(command)}:\n{output.read().decode()}")
+
+
+class Standby:
+    """A hot standby of `cluster`, in its folder, that takes what the cluster writes by streaming."""
+
+    def __init__(self, cluster):
+        self._cluster = cluster
+        self._data = f"{cluster.dir}/standby"
+        cluster._run(f"{BIN}/pg_basebackup", f"--pgdata={self._data}", "--write-recovery-conf",
+                     "--checkpoint=fast", f"--dbname={cluster.url('postgres', 'postgres')}")  # fmt: skip
+        self._port = 5433
+        cluster._run(
+            f"{BIN}/pg_ctl", "start", "--wait", "--silent", f"--pgdata={self._data}",
+            f"--options=-p {self._port} -c listen_addresses='' -c max_connections=200"
+            f" -c unix_socket_directories='{cluster.dir}'",
+            f"--log={cluster.dir}/standby.log",
+        )  # fmt: skip
+
+    def execute(self, sql):
+        """Runs `sql` on the standby, as the superuser."""
+        url = f"{self._cluster.url('postgres', 'postgres')}&port={self._port}"
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(sql)
+
+    def stop(self):
+        self._cluster._run(f"{BIN}/pg_ctl", "stop", "--wait", "--silent", "--mode=immediate",
+                           f"--pgdata={self._data}")  # fmt: skip
