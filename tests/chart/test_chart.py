@@ -21,7 +21,7 @@ SETUPS = {
     "monitoring, a fixed number of pods": {
         "monitoring": {"serviceMonitor": True, "labels": {"release": "prometheus"}},
         "autoscaling": {"enabled": False},
-        "flags": {"queue_limit": 500, "statement_timeout": "10s"},
+        "flags": {"max_message_bytes": 8388608, "queue_limit": 500, "statement_timeout": "10s"},
         "imagePullSecrets": [{"name": "pull"}],
     },
 }
@@ -238,6 +238,7 @@ def test_the_metrics_are_scraped_once(chart):
     {"deployments": {"sites": {"minReplicas": 0}}},
     {"flags": {"listen_address": "0.0.0.0:1"}},
     {"flags": {"--queue_limit": 1}},
+    {"flags": {"queue_limit": 1.5}},
     {"networkPolicy": {"prometheus": []}},
     {"envoy": {"service": {"port": 0}}},
 ], ids=str)  # fmt: skip
