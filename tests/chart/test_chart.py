@@ -247,6 +247,20 @@ def test_wrong_values_are_refused(chart, values):
     assert done.returncode != 0 and "schema" in done.stderr, done.stdout[:200]
 
 
+def test_the_page_says_how_many_connections_the_pods_may_open(chart):
+    printed = subprocess.run([BINARY, "serve", "--print_config"], capture_output=True, text=True,
+                             check=True).stdout  # fmt: skip
+    most = {name: int(re.search(f"--{name}_connections=(.*)", printed)[1])
+            for name in ("database", "export", "ingest")}  # fmt: skip
+    of_pod = {"sites": most["database"] + 2, "configurations": most["database"] + 2,
+              "live-data": sum(most.values()) + 3}  # fmt: skip
+    scales = yaml.safe_load((chart.path / "values.yaml").read_text())["deployments"]
+    page = (ROOT / "deploy/README.md").read_text(encoding="utf-8")
+    for limit in ("minReplicas", "maxReplicas"):
+        total = sum(count * scales[name][limit] for name, count in of_pod.items())
+        assert re.search(rf"\b{total}\b", page), (limit, total)
+
+
 def test_versions_agree(chart):
     version = re.search(r"project\(energy_sites VERSION (\S+)", (ROOT / "CMakeLists.txt").read_text())
     meta = yaml.safe_load((chart.path / "Chart.yaml").read_text())
