@@ -8,7 +8,7 @@
 
 namespace energysites {
 
-MaintenanceSchedule::MaintenanceSchedule(std::string work, const std::string& dsn,
+MaintenanceSchedule::MaintenanceSchedule(std::string work, const storage::DsnSource& dsn,
                                          std::vector<storage::MaintenanceStep> steps,
                                          absl::Duration interval, std::function<bool()> may_run,
                                          prometheus::Registry& registry)

@@ -26,7 +26,7 @@ class MaintenanceSchedule {
  public:
   // `work` names what the steps do, among all processes. Runs only while `may_run` says so, asked
   // from any thread. The registry outlives it.
-  MaintenanceSchedule(std::string work, const std::string& dsn,
+  MaintenanceSchedule(std::string work, const storage::DsnSource& dsn,
                       std::vector<storage::MaintenanceStep> steps, absl::Duration interval,
                       std::function<bool()> may_run, prometheus::Registry& registry);
   // Stops the step under way.

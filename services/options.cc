@@ -230,16 +230,15 @@ absl::StatusOr<ServerOptions> ServerOptionsFromFlags() {
     return absl::InvalidArgumentError(
         absl::StrCat("--identity knows none and envoy, not '", identity, "'"));
   }
-  const auto dsn = AppDsn();
-  if (!dsn.ok()) return dsn.status();
+  // What is wrong from the beginning is said at once, and not by connections that fail.
+  absl::Status dsns = AppDsn().status();
+  dsns.Update(OwnerDsn().status());
   const auto given_owner = GivenOwnerDsn();
-  if (!given_owner.ok()) return given_owner.status();
-  if (!given_owner->empty()) {
-    const auto owner = storage::CompleteDsn(*given_owner);
-    if (!owner.ok()) return owner.status();
-    options.owner_dsn = *owner;
-  }
-  options.executor.session.dsn = *dsn;
+  dsns.Update(given_owner.status());
+  if (!dsns.ok()) return dsns;
+  const storage::DsnSource app_dsn(AppDsn);
+  if (!given_owner->empty()) options.owner_dsn = storage::DsnSource(OwnerDsn);
+  options.executor.session.dsn = app_dsn;
   options.executor.session.statement_timeout = absl::GetFlag(FLAGS_statement_timeout);
   options.executor.session.lock_timeout = absl::GetFlag(FLAGS_lock_timeout);
   options.executor.session.idle_in_transaction_timeout =
@@ -255,7 +254,7 @@ absl::StatusOr<ServerOptions> ServerOptionsFromFlags() {
   options.export_stall_timeout = absl::GetFlag(FLAGS_export_stall_timeout);
   options.ingest_executor = options.executor;
   options.ingest_executor.connections = absl::GetFlag(FLAGS_ingest_connections);
-  options.live_data_feed.dsn = *dsn;
+  options.live_data_feed.dsn = app_dsn;
   options.live_data_feed.most_watchers = absl::GetFlag(FLAGS_watch_limit);
   options.live_data_feed.queue.stall_timeout =
       absl::ToChronoMilliseconds(absl::GetFlag(FLAGS_watch_stall_timeout));

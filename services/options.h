@@ -2,6 +2,7 @@
 #ifndef SERVICES_OPTIONS_H_
 #define SERVICES_OPTIONS_H_
 
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "services/caller.h"
+#include "storage/dsn.h"
 #include "storage/executor.h"
 #include "storage/live_data_feed.h"
 #include "storage/maintenance.h"
@@ -29,7 +31,7 @@ struct ServerOptions {
   std::string tls_cert_file, tls_key_file, tls_client_ca_file;  // Empty for none.
   storage::MaintenanceOptions maintenance;
   absl::Duration maintenance_interval;
-  std::string owner_dsn;  // Empty if only the app role's was given.
+  std::optional<storage::DsnSource> owner_dsn;  // Nothing if only the app role's was given.
   int max_message_bytes = 0;
   int memory_limit_mib = 0;
   int max_connection_age_minutes = 0;
@@ -45,7 +47,7 @@ absl::StatusOr<ServerOptions> ServerOptionsFromFlags();
 absl::StatusOr<storage::MaintenanceOptions> MaintenanceOptionsFromFlags();
 
 // DSNs of the app role and of the owner, from DATABASE_URL and MIGRATE_DATABASE_URL (default: the
-// same) or the files that flags name; completed by storage::CompleteDsn.
+// same) or the files that flags name, which are read anew; completed by storage::CompleteDsn.
 absl::StatusOr<std::string> AppDsn();
 absl::StatusOr<std::string> OwnerDsn();
 

@@ -221,7 +221,7 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
     if (!started.ok()) return started.status();
     admin = *std::move(started);
   }
-  const auto maintain = [&](const char* work, const std::string& dsn,
+  const auto maintain = [&](const char* work, const storage::DsnSource& dsn,
                             std::vector<storage::MaintenanceStep> steps) {
     return std::make_unique<MaintenanceSchedule>(
         work, dsn, std::move(steps), options.maintenance_interval,
@@ -230,8 +230,8 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
   const auto rows =
       maintain("rows", options.executor.session.dsn, storage::RowMaintenance(options.maintenance));
   std::unique_ptr<MaintenanceSchedule> tables;
-  if (!options.owner_dsn.empty()) {
-    tables = maintain("tables", options.owner_dsn, storage::TableMaintenance(options.maintenance));
+  if (options.owner_dsn.has_value()) {
+    tables = maintain("tables", *options.owner_dsn, storage::TableMaintenance(options.maintenance));
   }
   Log(spdlog::level::info, "serving", {{"listen_address", options.listen_address}});
 

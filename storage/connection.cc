@@ -3,8 +3,19 @@
 #include "absl/strings/numbers.h"
 
 namespace energysites::storage {
+namespace {
 
-Connection::Connection(const std::string& dsn) : connection_base(policy_), policy_(dsn) { init(); }
+std::string DsnNow(const DsnSource& source) {
+  const absl::StatusOr<std::string> dsn = source.Get();
+  if (!dsn.ok()) throw pqxx::broken_connection(std::string(dsn.status().message()));
+  return *dsn;
+}
+
+}  // namespace
+
+Connection::Connection(const DsnSource& dsn) : connection_base(policy_), policy_(DsnNow(dsn)) {
+  init();
+}
 
 Connection::~Connection() { close(); }
 

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
+#include "storage/dsn.h"
 
 namespace energysites::storage {
 
@@ -17,7 +18,8 @@ namespace energysites::storage {
 // calls of one query. Everything here throws what libpqxx would throw.
 class Connection final : public pqxx::connection_base {
  public:
-  explicit Connection(const std::string& dsn);
+  // Throws broken_connection, too, if there is no DSN now.
+  explicit Connection(const DsnSource& dsn);
   ~Connection();
 
   PGconn* raw() { return policy_.raw; }

@@ -52,7 +52,7 @@ absl::Status NoAnswer() { return absl::UnavailableError("the database does not a
 
 }  // namespace
 
-DatabaseMonitor::DatabaseMonitor(std::string dsn, int schema_version, OnChange on_change)
+DatabaseMonitor::DatabaseMonitor(DsnSource dsn, int schema_version, OnChange on_change)
     : dsn_(std::move(dsn)),
       schema_version_(schema_version),
       on_change_(std::move(on_change)),
@@ -93,7 +93,9 @@ absl::Status DatabaseMonitor::Look() {
 }
 
 absl::Status DatabaseMonitor::Connect(absl::Time deadline) {
-  connection_.reset(PQconnectStart(dsn_.c_str()));
+  const absl::StatusOr<std::string> dsn = dsn_.Get();
+  if (!dsn.ok()) return absl::UnavailableError(dsn.status().message());
+  connection_.reset(PQconnectStart(dsn->c_str()));
   if (PQstatus(connection_.get()) == CONNECTION_BAD) return Problem(connection_.get());
   PostgresPollingStatusType state = PGRES_POLLING_WRITING;
   while (state != PGRES_POLLING_OK) {

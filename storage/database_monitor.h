@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "storage/connection.h"
+#include "storage/dsn.h"
 
 namespace energysites::storage {
 
@@ -39,8 +40,8 @@ class DatabaseMonitor {
   // Called on the monitor's thread after the first look and at every change: OK, or what is wrong.
   using OnChange = std::function<void(const absl::Status&)>;
 
-  // `dsn` from CompleteDsn; `schema_version` is the least that the database must have.
-  DatabaseMonitor(std::string dsn, int schema_version, OnChange on_change);
+  // `schema_version` is the least that the database must have.
+  DatabaseMonitor(DsnSource dsn, int schema_version, OnChange on_change);
   ~DatabaseMonitor();
   DatabaseMonitor(const DatabaseMonitor&) = delete;
   DatabaseMonitor& operator=(const DatabaseMonitor&) = delete;
@@ -59,7 +60,7 @@ class DatabaseMonitor {
   // The one row that `sql` gives; UNAVAILABLE if there is none by the deadline.
   absl::StatusOr<PgResult> Ask(const char* sql, absl::Time deadline);
 
-  const std::string dsn_;
+  const DsnSource dsn_;
   const int schema_version_;
   const OnChange on_change_;
   std::unique_ptr<PGconn, decltype(&PQfinish)> connection_{nullptr, PQfinish};

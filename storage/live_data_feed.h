@@ -16,13 +16,14 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "storage/connection.h"
+#include "storage/dsn.h"
 #include "storage/statement.h"
 #include "storage/watch_queue.h"
 
 namespace energysites::storage {
 
 struct LiveDataFeedOptions {
-  std::string dsn;  // From CompleteDsn. Secret.
+  DsnSource dsn;
   size_t most_watchers = 1000;
   WatchQueueOptions queue;
   // Told on the feed's thread what goes wrong, but for a database that is away.

@@ -89,7 +89,7 @@ std::vector<MaintenanceStep> TableMaintenance(const MaintenanceOptions& options)
   };
 }
 
-SessionOptions MaintenanceSession(const std::string& dsn) {
+SessionOptions MaintenanceSession(const DsnSource& dsn) {
   SessionOptions options;
   options.dsn = dsn;
   options.lock_timeout = absl::Seconds(1);

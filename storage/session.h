@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "storage/connection.h"
+#include "storage/dsn.h"
 #include "storage/errors.h"
 #include "storage/statement.h"
 
@@ -24,8 +25,7 @@ namespace energysites::storage {
 std::vector<Statements> AllStatements();
 
 struct SessionOptions {
-  // From CompleteDsn. Secret.
-  std::string dsn;
+  DsnSource dsn;
   // Zero for no limit, of these three.
   absl::Duration statement_timeout = absl::Seconds(30);
   absl::Duration lock_timeout = absl::Seconds(5);

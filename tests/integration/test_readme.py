@@ -169,10 +169,12 @@ def test_the_speeds_are_those_of_the_benchmark(text):
     assert [row for row in rows if f"\n{row}" not in results] == []
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "deploy/README.md",
+                                  "deploy/chart/README.md"])  # fmt: skip
 def test_links_and_paths_lead_somewhere(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     paths = [path for path in readme.codes(re.sub(r"```.*?```", "", text, flags=re.DOTALL))
              if re.match(r"(proto|validation|storage|services|tests|deploy)/[\w/.-]*$", path)]  # fmt: skip
-    assert [one for one in links + paths if not (ROOT / one).exists()] == []
+    places = [(ROOT / name).parent / link for link in links] + [ROOT / path for path in paths]
+    assert [str(place) for place in places if not place.exists()] == []

@@ -71,9 +71,25 @@ TEST(DatabaseMonitorTest, AnOldSchemaCountsAsAway) {
 
 TEST(DatabaseMonitorTest, NoDatabaseIsToldAtOnce) {
   Reports reports;
-  const DatabaseMonitor monitor("host=/nowhere", 1,
+  const DatabaseMonitor monitor(std::string("host=/nowhere"), 1,
                                 [&](const absl::Status& status) { reports.Add(status); });
   EXPECT_THAT(reports.Next(), StatusIs(absl::StatusCode::kUnavailable));
+}
+
+TEST(DatabaseMonitorTest, TheDsnIsAskedForUntilThereIsOne) {
+  PostgresCluster& cluster = PostgresCluster::Shared();
+  const std::string dsn = cluster.Dsn(kApp, cluster.CreateMigratedDatabase());
+  int asked = 0;  // By the monitor's thread only.
+  const DsnSource source([&]() -> absl::StatusOr<std::string> {
+    if (++asked == 1) return absl::InvalidArgumentError("cannot read it now");
+    return dsn;
+  });
+  Reports reports;
+  const DatabaseMonitor monitor(source, 1,
+                                [&](const absl::Status& status) { reports.Add(status); });
+  EXPECT_THAT(reports.Next(),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("cannot read it now")));
+  EXPECT_THAT(reports.Next(), IsOk());
 }
 
 }  // namespace

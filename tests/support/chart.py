@@ -1,0 +1,75 @@
+"""The Helm chart as it is packaged, rendered with values, and what is in the result."""
+
+import os
+import subprocess
+
+import yaml
+
+from support.process import BUILD, ROOT
+
+HELM = ROOT / ".deps" / "bin" / "helm"
+KUBERNETES = "1.37.0"
+
+
+class Chart:
+    """The chart, packaged into `folder` with what the build made for it."""
+
+    def __init__(self, folder):
+        self.path = folder / "energy-sites"
+        # A home of its own: Helm reads what people have configured for theirs.
+        self._environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
+        self._run([ROOT / "deploy/package_chart", BUILD, folder], check=True)
+
+    def _run(self, command, text=None, check=False):
+        return subprocess.run(
+            [str(word) for word in command], input=text, env=self._environment, cwd=ROOT,
+            capture_output=True, text=True, check=check,
+        )  # fmt: skip
+
+    def lint(self):
+        return self._run([HELM, "lint", "--strict", self.path])
+
+    def template(self, values, release="meadow"):
+        """`helm template`, its output or its errors."""
+        command = [HELM, "template", release, self.path, "--kube-version", KUBERNETES]
+        return self._run([*command, "--values", "-"], yaml.safe_dump(values))
+
+    def objects(self, values):
+        done = self.template(values)
+        assert done.returncode == 0, done.stderr
+        return Objects([one for one in yaml.safe_load_all(done.stdout) if one])
+
+
+class Objects(list):
+    """Kubernetes objects, found by kind and name."""
+
+    def of(self, kind):
+        """name -> object."""
+        return {one["metadata"]["name"]: one for one in self if one["kind"] == kind}
+
+    def pods(self):
+        """name of the owner -> pod template, of everything that makes pods."""
+        found = {}
+        for one in self:
+            spec = one.get("spec", {})
+            spec = spec.get("jobTemplate", {}).get("spec", spec)
+            if "containers" in spec.get("template", {}).get("spec", {}):
+                found[one["metadata"]["name"]] = spec["template"]
+        return found
+
+    def selected(self, selector):
+        """The names of the owners whose pods `selector`, a label selector, fits."""
+        return {name for name, pod in self.pods().items()
+                if _fits(selector, pod["metadata"]["labels"])}  # fmt: skip
+
+
+def _fits(selector, labels):
+    assert set(selector) <= {"matchLabels", "matchExpressions"}, selector
+    for name, value in selector.get("matchLabels", {}).items():
+        if labels.get(name) != value:
+            return False
+    for one in selector.get("matchExpressions", []):
+        assert one["operator"] == "In"
+        if labels.get(one["key"]) not in one["values"]:
+            return False
+    return True
