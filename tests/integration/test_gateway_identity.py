@@ -25,9 +25,8 @@ REFUSED = ["5", "", '["1"]', 5, 0.5, True, False, None]
 def call(gateway, token, forged):
     """The same call over gRPC and REST."""
     stubs = gateway.stubs(token)
-    stubs.sites.ListSites(
-        sites_pb2.ListSitesRequest(), metadata=[(key.lower(), value) for key, value in forged.items()]
-    )
+    metadata = [(key.lower(), value) for key, value in forged.items()]
+    stubs.sites.ListSites(sites_pb2.ListSitesRequest(), metadata=metadata)
     stubs.close()
     assert gateway.rest(token).get("/v1/sites", headers=forged).ok
 

@@ -24,8 +24,8 @@ def test_the_access_log(gateway, issuer):
     assert created.status_code == 400
 
     def line():
-        lines = map(json.loads, re.findall(r"^\{.*\}$", gateway.process.log.read_text(), re.MULTILINE))
-        return next((one for one in lines if one["status"] == 400), None)
+        lines = re.findall(r"^\{.*\}$", gateway.process.log.read_text(), re.MULTILINE)
+        return next((one for one in map(json.loads, lines) if one["status"] == 400), None)
 
     found = wait_until(line, 30, "the call is in the log")
     assert found["path"] == "/energysites.v1.Sites/CreateSite" and found["subject"] == "meter-7"

@@ -112,6 +112,7 @@ WRONG = {
     "keys by another protocol": (
         {"jwt": {"issuer": "i", "audience": "a", "jwks_url": "ftp://x"}}, "an http or https URL",
     ),
+    "no descriptor set": ({"descriptor_set": __file__}, "Error parsing message"),
     "no such file": ({"descriptor_set": "/nowhere/x.pb"}, "/nowhere/x.pb"),
 }  # fmt: skip
 

@@ -80,6 +80,13 @@ def test_where_a_token_does_not_count(gateway, issuer):
     check(gateway.rest().get(f"/v1/sites?access_token={token}"), 401, "UNAUTHENTICATED")
     check(gateway.rest(authorization=f"Basic {token}").get("/v1/sites"), 401, "UNAUTHENTICATED")
     check(gateway.rest(authorization=token).get("/v1/sites"), 401, "UNAUTHENTICATED")
+    # Two of them: which one would it be?
+    twice = [("authorization", f"Bearer {token}")] * 2
+    anonymous = gateway.stubs()
+    with pytest.raises(grpc.RpcError) as error:
+        anonymous.sites.ListSites(LIST, metadata=twice, timeout=30)
+    assert error.value.code() == grpc.StatusCode.UNAUTHENTICATED
+    anonymous.close()
     # Only how the gateway feels is for everybody.
     assert gateway.rest().get("/healthz").text == "ok\n"
     check(gateway.rest().get("/v1/farms"), 401, "UNAUTHENTICATED")

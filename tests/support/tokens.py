@@ -74,7 +74,8 @@ class Issuer:
 
     def _confused(self, payload):
         """Signed by what everybody knows, as if that were a shared secret."""
-        public = self._key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        public_key = self._key.public_key()
+        public = public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         signed = f"{part({'alg': 'HS256', 'kid': '1'})}.{payload}"
         return f"{signed}.{encode(hmac.digest(public, signed.encode(), hashlib.sha256))}"
 

@@ -4,6 +4,7 @@ import pathlib
 import sys
 
 import yaml
+from google.protobuf.message import DecodeError
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "proto"))
@@ -29,7 +30,7 @@ def main(arguments):
             settings = parse(yaml.safe_load(source))
         contract = Contract(pathlib.Path(settings.descriptor_set).read_bytes())
         config = bootstrap.config(settings, contract)
-    except (OSError, SettingsError, yaml.YAMLError) as error:
+    except (OSError, DecodeError, SettingsError, yaml.YAMLError) as error:
         return f"render: {error}"
     print("# Made by deploy/envoy/render, where the comments are. Change the settings, not this.")
     yaml.dump(config, sys.stdout, Dumper, sort_keys=False, width=1000)

@@ -27,7 +27,7 @@ def overload_manager(settings):
     return {
         "refresh_interval": "0.25s",
         "resource_monitors": [
-            # Further connections are closed at once: each costs memory before it has sent anything.
+            # Further connections are closed at once: each costs memory before it has sent a thing.
             typed(
                 "envoy.resource_monitors.global_downstream_max_connections",
                 "extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",

@@ -19,7 +19,7 @@ def edge(settings, contract):
         "address": socket_address(*address(settings.listen)),
         # A taken port is an error, and not a second Envoy that gets half of the calls.
         "enable_reuse_port": False,
-        # At most this much of one connection is held in memory, where a filter does not ask for more.
+        # At most this much of one connection is held in memory, where no filter asks for more.
         "per_connection_buffer_limit_bytes": 1048576,
         "filter_chains": [chain],
     }

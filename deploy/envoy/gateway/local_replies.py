@@ -90,10 +90,9 @@ def wrong_audience():
         "extensions.access_loggers.filters.cel.v3.ExpressionFilter",
         expression=f"response.code_details == '{details}'",
     )}  # fmt: skip
-    return [
-        {"filter": all_of(is_grpc(), found), "status_code": 401, "body_format_override": text(_TEXT)},
-        {**mapper(found, "UNAUTHENTICATED"), "status_code": 401},
-    ]
+    over_grpc = {"filter": all_of(is_grpc(), found), "body_format_override": text(_TEXT)}
+    over_rest = mapper(found, "UNAUTHENTICATED")
+    return [{**one, "status_code": 401} for one in (over_grpc, over_rest)]
 
 
 def too_many_calls(grpc):
