@@ -25,6 +25,11 @@ class Database:
         self.app_url = cluster.url(name, APP)
         self.owner_url = cluster.url(name, OWNER)
         self.superuser_url = cluster.url(name, "postgres")
+        self._cluster = cluster
+
+    def app_url_through(self, address):
+        """Like `app_url`, through a proxy that listens at `address`."""
+        return self._cluster.url(self.name, APP, address)
 
     def connect(self, url=None):
         """A connection in autocommit mode; by default the superuser's."""
@@ -74,7 +79,10 @@ class Postgres:
             for role in (OWNER, APP):
                 connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{self._password}'")
 
-    def url(self, database, role):
+    def url(self, database, role, address=None):
+        """By the socket, or through a proxy that listens at `address`."""
+        if address:
+            return f"postgresql://{role}:{self._password}@{address}/{database}"
         host = urllib.parse.quote(self.dir, safe="")
         return f"postgresql://{role}:{self._password}@/{database}?host={host}"
 
@@ -102,10 +110,26 @@ class Postgres:
         """`mode` is pg_ctl's: with `immediate`, the database crashes."""
         self._pg_ctl("stop", f"--mode={mode}")
 
+    def runs(self):
+        """Whether it takes connections, or soon will."""
+        with contextlib.suppress(RuntimeError):
+            self._pg_ctl("status")
+            return True
+        return False
+
+    def ensure_started(self):
+        if not self.runs():
+            self.start()
+
     def remove(self):
         with contextlib.suppress(RuntimeError):  # It does not run.
             self.stop("immediate")
         shutil.rmtree(self.dir, ignore_errors=True)
+
+    @property
+    def socket(self):
+        """The path of the socket that it listens on."""
+        return f"{self.dir}/.s.PGSQL.5432"
 
     def _create(self, name, options):
         with psycopg.connect(self.url("postgres", "postgres"), autocommit=True) as connection:

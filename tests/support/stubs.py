@@ -34,13 +34,16 @@ def generate():
 
 
 class Stubs:
-    """The three services at `address`: `stubs.sites.GetSite(request)`, and so on."""
+    """The three services at `address`: `stubs.sites.GetSite(request)`, and so on.
 
-    def __init__(self, address, credentials=None):
+    `options` are the channel's.
+    """
+
+    def __init__(self, address, credentials=None, options=()):
         self.channel = (
-            grpc.secure_channel(address, credentials)
+            grpc.secure_channel(address, credentials, options)
             if credentials
-            else grpc.insecure_channel(address)
+            else grpc.insecure_channel(address, options)
         )
         for name in NAMES:
             module = importlib.import_module(f"energysites.v1.{name}_pb2_grpc")
