@@ -5,7 +5,9 @@ import pathlib
 import pytest
 from report import Report, Reporter
 from support.postgres import Postgres
+from support.proxy import Proxy
 from support.server import migrate
+from support.stubs import Stubs
 
 REPORT = pytest.StashKey[Report]()
 
@@ -82,3 +84,25 @@ def database(cluster):
     yield database
     cluster.ensure_started()
     cluster.drop(database)
+
+
+@pytest.fixture
+def proxy(cluster):
+    """Lies between `proxied_server` and its database."""
+    proxy = Proxy(cluster.socket)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def proxied_server(start_server, database, proxy):
+    """A server whose database lies behind `proxy`."""
+    url = database.app_url_through(proxy.address)
+    return start_server(database, environment={"DATABASE_URL": url})
+
+
+@pytest.fixture
+def proxied_stubs(proxied_server):
+    clients = Stubs(proxied_server.address)
+    yield clients
+    clients.close()

@@ -6,15 +6,27 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import subprocess
 import tempfile
 import urllib.parse
 
 import psycopg
 
+from support.process import wait_until
+
 BIN = "/usr/lib/postgresql/15/bin"
 OWNER = "energy_sites_owner"
 APP = "energy_sites"
+
+
+def _runs(pid):
+    """Whether the process is there, and not as one that only waits to be reaped."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 class Database:
@@ -72,6 +84,8 @@ class Postgres:
         )  # fmt: skip
         self._options = f"-c listen_addresses='' -c unix_socket_directories='{self.dir}'"
         self._options += f" -c timezone=UTC -c max_connections={max_connections}"
+        # After a crash one call for the whole file system, and not one for each file.
+        self._options += " -c recovery_init_sync_method=syncfs"
         if not durable:
             self._options += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
         self.start()
@@ -116,6 +130,29 @@ class Postgres:
             self._pg_ctl("status")
             return True
         return False
+
+    def pause(self):
+        """Stops all its processes, as a machine does that hangs; returns their pids, parent first."""
+        with open(f"{self.dir}/data/postmaster.pid", encoding="ascii") as file:
+            postmaster = int(file.readline())
+        # The parent first: then it starts no other ones.
+        os.kill(postmaster, signal.SIGSTOP)
+        with open(f"/proc/{postmaster}/task/{postmaster}/children", encoding="ascii") as file:
+            processes = [postmaster, *map(int, file.read().split())]
+        for pid in processes[1:]:
+            os.kill(pid, signal.SIGSTOP)
+        return processes
+
+    def kill(self):
+        """kill -9 of the postmaster; returns once all that it started has ended, too."""
+        processes = self.pause()
+        os.kill(processes[0], signal.SIGKILL)
+        for pid in processes[1:]:
+            os.kill(pid, signal.SIGCONT)
+        wait_until(lambda: not any(_runs(pid) for pid in processes), 30, "PostgreSQL is gone")
+        # Where the first process reaps no orphans, their pids stay taken, and look like a server.
+        for file in (f"{self.dir}/data/postmaster.pid", f"{self.socket}.lock"):
+            os.remove(file)
 
     def ensure_started(self):
         if not self.runs():

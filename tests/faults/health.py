@@ -1,0 +1,22 @@
+"""What the health service says, and how soon."""
+
+import time
+
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from support.process import wait_until
+
+SERVICE = "energysites.v1.LiveData"
+
+
+def is_serving(stubs):
+    check = health_pb2_grpc.HealthStub(stubs.channel).Check
+    answer = check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=5)
+    return answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def seconds_until(condition, what, limit=60):
+    """How long it took for `condition()` to come true."""
+    start = time.monotonic()
+    wait_until(condition, limit, what)
+    return time.monotonic() - start
