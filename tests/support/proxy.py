@@ -1,6 +1,7 @@
 """A TCP proxy that cuts, resets, holds or refuses connections when the test says so."""
 
 import contextlib
+import dataclasses
 import socket
 import struct
 import threading
@@ -8,6 +9,14 @@ import time
 
 # With this an end is a reset, and no orderly one.
 RESET_AT_CLOSE = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+@dataclasses.dataclass
+class Trap:
+    first: bytes
+    then: bytes
+    forward: bool
+    pair: tuple | None = None  # The connection that sent `first`.
 
 
 class Proxy:
@@ -34,10 +43,13 @@ class Proxy:
             self._end(pair, reset)
         return bool(closing)
 
-    def trap(self, sent, forward):
-        """Cuts the next connection on which a client sends `sent`, right behind it or before it."""
+    def trap(self, first, then, forward):
+        """Once: cuts the connection on which a client sends `first`, where it sends `then`.
+
+        Right behind `then` or, with `forward` False, right before it.
+        """
         with self._lock:
-            self._trap = (sent, forward)
+            self._trap = Trap(first, then, forward)
 
     def stall(self):
         """Passes nothing on until `go_on`; new connections are made, and get no answer."""
@@ -96,7 +108,7 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 self._moving.wait()
-                forward, cut = self._judge(data) if to_server else (True, False)
+                forward, cut = self._judge(pair, data) if to_server else (True, False)
                 if forward:
                     sink.sendall(data)
                 if cut:
@@ -110,14 +122,17 @@ class Proxy:
         if known:
             self._end(pair)
 
-    def _judge(self, data):
+    def _judge(self, pair, data):
         """Whether `data` is to be forwarded, and whether to cut then."""
         with self._lock:
-            if not self._trap or self._trap[0] not in data:
+            trap = self._trap
+            if trap and trap.first in data:
+                trap.pair = pair
+            if not trap or trap.pair is not pair or trap.then not in data:
                 return True, False
-            forward, self._trap = self._trap[1], None
+            self._trap = None
             self.trapped_at = time.time()
-        return forward, True
+        return trap.forward, True
 
     @staticmethod
     def _end(pair, reset=False):
