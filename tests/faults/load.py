@@ -11,7 +11,6 @@ from support.calls import JUNE, entry, new_uuid, outcome, stamp
 from support.process import wait_until
 from support.stubs import Stubs
 
-BATCH = 5
 # How long a caller waits before it tries again; RetryInfo asks for more.
 PAUSE_SECONDS = 0.02
 # How long a call with a request_id is repeated before it counts as unanswered.
@@ -32,11 +31,13 @@ class Load:
     it is answered; one without is sent once.
     """
 
-    def __init__(self, address, site_ids, callers=6, timeout=10):
-        self.history = []
+    def __init__(self, address, site_ids, callers=6, timeout=10, batch=5):
+        self.history = []  # Of the calls that are over.
+        self.failed_tries = 0  # Of all calls.
         self._stubs = Stubs(address, options=RECONNECT_SOON)
         self._site_ids = itertools.cycle(site_ids)
         self._timeout = timeout
+        self._batch = batch
         self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -67,7 +68,7 @@ class Load:
 
     def _run(self):
         try:
-            for kind in itertools.cycle(itertools.product((1, BATCH), (True, False))):
+            for kind in itertools.cycle(itertools.product((1, self._batch), (True, False))):
                 if self._over.is_set():
                     return
                 self._write(*kind)
@@ -89,6 +90,8 @@ class Load:
                 call.ids = {int(one.load_kwh): one.id for one in entries}
                 break
             call.failures.append(answer)
+            with self._lock:
+                self.failed_tries += 1
             patient = time.monotonic() < call.began + PATIENCE_SECONDS
             if not (with_request_id and patient and call.codes[-1] in MEANS):
                 break

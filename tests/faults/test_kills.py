@@ -4,9 +4,9 @@ import os
 import random
 import signal
 
-from health import is_serving, seconds_until
 from history import Outcome, check
 from load import Load
+from moments import is_serving, seconds_until
 
 from support.calls import create_site
 

@@ -1,13 +1,12 @@
 """The way to the database cut, reset, refused and swallowed."""
 
-import threading
 import time
 
 import pytest
 from energysites.v1 import configurations_pb2, live_data_pb2, sites_pb2
-from health import is_serving, seconds_until
 from history import check
 from load import Load
+from moments import is_serving, last, seconds_until
 
 from support.calls import configuration, create_site, entry, fail, new_uuid, outcome, site
 from support.process import wait_until
@@ -53,7 +52,7 @@ def answered(method, request):
 def test_the_network_is_cut_at_commit(proxied_stubs, database, proxy, report, rounds):
     """Right behind COMMIT or right before it; the retry finds which, and is stored once."""
     site_id = create_site(proxied_stubs, name="first").id
-    numbers = range(1, rounds(12, 200) // 4 + 1)
+    numbers = range(1, rounds(16, 200) // 4 + 1)
     committed = 0
     for number in numbers:
         for method, request in writes(proxied_stubs, site_id, number):
@@ -115,13 +114,12 @@ def test_the_database_is_unreachable(
     """Each call ends by its deadline of 2 s, health tells, and all goes on afterwards."""
     seconds, deadline = rounds(6, 30), 2
     sites = [create_site(proxied_stubs).id for _ in range(3)]
-    over = threading.Event()
     with Load(proxied_server.address, sites, timeout=deadline) as load:
         load.wait_acknowledged(20)
         away_at = time.monotonic()
         with Away(proxy, way):
             noticed = seconds_until(lambda: not is_serving(proxied_stubs), "health tells")
-            over.wait(away_at + seconds - time.monotonic())
+            last(away_at + seconds - time.monotonic())
         back = seconds_until(lambda: is_serving(proxied_stubs), "health says SERVING again")
         load.wait_acknowledged(20)
     report.outcomes(check(load.history, database))

@@ -54,13 +54,19 @@ class Database:
 
 
 class Postgres:
-    """A cluster in a temporary folder, on a Unix socket. `durable` turns fsync on."""
+    """A cluster in a temporary folder, on a Unix socket. `durable` turns fsync on.
 
-    def __init__(self, durable=False, max_connections=200, auth="scram-sha-256"):
+    With `disk_mib`, which takes root, the folder is a disk of that size.
+    """
+
+    def __init__(self, durable=False, max_connections=200, auth="scram-sha-256", disk_mib=0):
         # Below /tmp and not below TMPDIR: the name of a socket has room for 107 bytes only.
         self.dir = tempfile.mkdtemp(prefix="es-pg-", dir="/tmp")
         self._numbers = itertools.count(1)
         self._password = secrets.token_hex(16)
+        self._disk_mib = disk_mib
+        if disk_mib:
+            self._mount()
         # PostgreSQL refuses to run as root.
         self._user = "postgres" if os.geteuid() == 0 else None
         if self._user:
@@ -131,8 +137,43 @@ class Postgres:
             return True
         return False
 
-    def pause(self):
-        """Stops all its processes, as a machine does that hangs; returns their pids, parent first."""
+    @contextlib.contextmanager
+    def paused(self):
+        """All its processes stand still, as on a machine that hangs."""
+        processes = self._pause()
+        try:
+            yield
+        finally:
+            self._go_on(processes)
+
+    @contextlib.contextmanager
+    def full_disk(self):
+        """No byte is left on its disk; takes `disk_mib`."""
+        ballast = os.path.join(self.dir, "ballast")
+        try:
+            with open(ballast, "wb", buffering=0) as file, contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(4096))
+            yield
+        finally:
+            os.remove(ballast)
+
+    def kill(self):
+        """kill -9 of the postmaster; returns once all that it started has ended, too."""
+        processes = self._pause()
+        os.kill(processes[0], signal.SIGKILL)
+        self._go_on(processes[1:])
+        wait_until(lambda: not any(_runs(pid) for pid in processes), 30, "PostgreSQL is gone")
+        # Where the first process reaps no orphans, their pids stay taken, and look like a server.
+        for file in (f"{self.dir}/data/postmaster.pid", f"{self.socket}.lock"):
+            os.remove(file)
+
+    def _mount(self):
+        options = f"size={self._disk_mib}m,mode=700"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", self.dir], check=True)
+
+    def _pause(self):
+        """The pids of what it stopped, the parent first."""
         with open(f"{self.dir}/data/postmaster.pid", encoding="ascii") as file:
             postmaster = int(file.readline())
         # The parent first: then it starts no other ones.
@@ -140,19 +181,15 @@ class Postgres:
         with open(f"/proc/{postmaster}/task/{postmaster}/children", encoding="ascii") as file:
             processes = [postmaster, *map(int, file.read().split())]
         for pid in processes[1:]:
-            os.kill(pid, signal.SIGSTOP)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
         return processes
 
-    def kill(self):
-        """kill -9 of the postmaster; returns once all that it started has ended, too."""
-        processes = self.pause()
-        os.kill(processes[0], signal.SIGKILL)
-        for pid in processes[1:]:
-            os.kill(pid, signal.SIGCONT)
-        wait_until(lambda: not any(_runs(pid) for pid in processes), 30, "PostgreSQL is gone")
-        # Where the first process reaps no orphans, their pids stay taken, and look like a server.
-        for file in (f"{self.dir}/data/postmaster.pid", f"{self.socket}.lock"):
-            os.remove(file)
+    @staticmethod
+    def _go_on(processes):
+        for pid in processes:
+            with contextlib.suppress(ProcessLookupError):  # It was stopped while it ended.
+                os.kill(pid, signal.SIGCONT)
 
     def ensure_started(self):
         if not self.runs():
@@ -161,6 +198,8 @@ class Postgres:
     def remove(self):
         with contextlib.suppress(RuntimeError):  # It does not run.
             self.stop("immediate")
+        if self._disk_mib:
+            subprocess.run(["umount", self.dir], check=True)
         shutil.rmtree(self.dir, ignore_errors=True)
 
     @property

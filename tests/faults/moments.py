@@ -1,4 +1,4 @@
-"""What the health service says, and how soon."""
+"""How long it takes for something to come true, and how long a fault lasts."""
 
 import time
 
@@ -20,3 +20,8 @@ def seconds_until(condition, what, limit=60):
     start = time.monotonic()
     wait_until(condition, limit, what)
     return time.monotonic() - start
+
+
+def last(seconds):
+    """Lets a fault last: its length is a part of it, and nothing is waited for."""
+    time.sleep(max(seconds, 0))
