@@ -80,10 +80,10 @@ class Postgres:
 
     def _initialize(self, durable, max_connections, auth):
         password_file = os.path.join(self.dir, "password")
-        self._run("install", "-m", "600", "/dev/null", password_file)
+        self.run("install", "-m", "600", "/dev/null", password_file)
         with open(password_file, "w", encoding="ascii") as file:
             file.write(self._password)
-        self._run(
+        self.run(
             f"{BIN}/initdb", f"--pgdata={self.dir}/data", "--username=postgres",
             f"--pwfile={password_file}", f"--auth={auth}", "--encoding=UTF8",
             "--locale=C.UTF-8", "--no-sync",
@@ -95,9 +95,8 @@ class Postgres:
         if not durable:
             self._options += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
         self.start()
-        with psycopg.connect(self.url("postgres", "postgres"), autocommit=True) as connection:
-            for role in (OWNER, APP):
-                connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{self._password}'")
+        for role in (OWNER, APP):
+            self.query(f"CREATE ROLE {role} LOGIN PASSWORD '{self._password}'")
 
     def url(self, database, role, address=None):
         """By the socket, or through a proxy that listens at `address`."""
@@ -120,8 +119,13 @@ class Postgres:
         return self._create(f"test_{next(self._numbers)}", f"OWNER {OWNER}")
 
     def drop(self, database):
+        self.query(f"DROP DATABASE {database.name} WITH (FORCE)")
+
+    def query(self, sql):
+        """The rows of `sql`, if it has some, as the superuser in a database of nobody's."""
         with psycopg.connect(self.url("postgres", "postgres"), autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE {database.name} WITH (FORCE)")
+            cursor = connection.execute(sql)
+            return cursor.fetchall() if cursor.description else None
 
     def start(self):
         self._pg_ctl("start", f"--options={self._options}", f"--log={self.dir}/log")
@@ -208,21 +212,21 @@ class Postgres:
         return f"{self.dir}/.s.PGSQL.5432"
 
     def _create(self, name, options):
-        with psycopg.connect(self.url("postgres", "postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name} {options}")
+        self.query(f"CREATE DATABASE {name} {options}")
         return Database(self, name)
 
     def _pg_ctl(self, action, *arguments):
-        self._run(
+        self.run(
             f"{BIN}/pg_ctl", action, "--wait", "--silent", f"--pgdata={self.dir}/data", *arguments
         )
 
-    def _run(self, *command):
+    def run(self, *command):
+        """Runs `command` as the cluster's user, with the superuser's password at hand."""
         # Output to a file: the postmaster inherits it, and a pipe would stay open with it.
         with tempfile.TemporaryFile() as output:
             result = subprocess.run(
                 command, user=self._user, cwd="/", stdin=subprocess.DEVNULL, stdout=output,
-                stderr=output, check=False,
+                stderr=output, check=False, env={**os.environ, "PGPASSWORD": self._password},
             )  # fmt: skip
             if result.returncode != 0:
                 output.seek(0)
