@@ -31,14 +31,14 @@ class Load:
     it is answered; one without is sent once.
     """
 
-    def __init__(self, address, site_ids, callers=6, timeout=10, batch=5):
+    def __init__(self, address, site_ids, callers=6, timeout=10, batch=5, first_number=0):
         self.history = []  # Of the calls that are over.
         self.failed_tries = 0  # Of all calls.
         self._stubs = Stubs(address, options=RECONNECT_SOON)
         self._site_ids = itertools.cycle(site_ids)
         self._timeout = timeout
         self._batch = batch
-        self._numbers = itertools.count()
+        self._numbers = itertools.count(first_number)
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._faults = []

@@ -142,5 +142,5 @@ def test_a_call_without_deadline_ends_while_the_database_swallows_it(
             proxied_stubs.sites.ListSites.future(sites_pb2.ListSitesRequest()) for _ in range(20)
         ]
         codes = {call.exception(timeout=60).code().name for call in calls}
-        report.at_most("all calls without a deadline ended", time.monotonic() - start, 15, "s")
+        report.at_most("all calls without a deadline ended", time.monotonic() - start, 20, "s")
     assert codes == {"UNAVAILABLE"}

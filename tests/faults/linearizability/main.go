@@ -32,19 +32,18 @@ type Operation struct {
 	Kind      string `json:"kind"` // "read" or "update"
 	Expected  string `json:"expected"`
 	Value     string `json:"value"`
-	// "ok", "stale" (the etag was another one), or, of an update, "unknown" (carried out or not).
+	// "ok" or, of an update, "stale": the etag was another one.
 	Outcome string  `json:"outcome"`
 	Answer  Version `json:"answer"`
 }
 
 // The first operation on a resource is a read before all others: the state that it starts in.
-var model = porcupine.NondeterministicModel{
+var model = porcupine.Model{
 	Partition: byResource,
-	Init:      func() []interface{} { return []interface{}{Version{}} },
-	Step: func(state, input, _ interface{}) []interface{} {
+	Init:      func() interface{} { return Version{} },
+	Step: func(state, input, _ interface{}) (bool, interface{}) {
 		return step(state.(Version), input.(Operation))
 	},
-	Equal: func(one, other interface{}) bool { return one == other },
 }
 
 // Resources are linearizable together if each of them is.
@@ -61,40 +60,18 @@ func byResource(history []porcupine.Operation) [][]porcupine.Operation {
 	return all
 }
 
-// The states that the resource may be in after the operation; none if it cannot have happened.
-func step(now Version, operation Operation) []interface{} {
-	if operation.Kind == "read" {
-		if now == operation.Answer || now == (Version{}) {
-			return []interface{}{operation.Answer}
-		}
-		return nil
-	}
+// Whether the operation can have happened to a resource in the state `now`, and the state after it.
+func step(now Version, operation Operation) (bool, Version) {
 	matches := now.Etag == operation.Expected
-	switch operation.Outcome {
-	case "stale":
-		if matches {
-			return nil
-		}
-		return []interface{}{now}
-	case "ok":
-		// Each version has an etag of its own, and the answer tells what was stored.
-		if !matches || operation.Answer.Etag == now.Etag || operation.Answer.Value != operation.Value {
-			return nil
-		}
-		return []interface{}{operation.Answer}
-	default:
-		if matches {
-			return []interface{}{now, Version{Etag: next(now.Etag), Value: operation.Value}}
-		}
-		return []interface{}{now}
+	switch {
+	case operation.Kind == "read":
+		return now == operation.Answer || now == (Version{}), operation.Answer
+	case operation.Outcome == "stale":
+		return !matches, now
 	}
-}
-
-// The etag that the service gives to the version after the one with `etag`.
-func next(etag string) string {
-	var number int64
-	fmt.Sscan(etag, &number)
-	return fmt.Sprint(number + 1)
+	// Each version has an etag of its own, and the answer tells what was stored.
+	return matches && operation.Answer.Etag != now.Etag &&
+		operation.Answer.Value == operation.Value, operation.Answer
 }
 
 func main() {
@@ -110,7 +87,7 @@ func main() {
 			Return: one.EndedNs,
 		})
 	}
-	result := porcupine.CheckOperationsTimeout(model.ToModel(), history, patience)
+	result := porcupine.CheckOperationsTimeout(model, history, patience)
 	fmt.Printf("%d operations: %s\n", len(history), result)
 	switch result {
 	case porcupine.Ok:
