@@ -1,5 +1,7 @@
 #include "storage/connection.h"
 
+#include <poll.h>
+
 #include "absl/strings/numbers.h"
 
 namespace energysites::storage {
@@ -7,6 +9,11 @@ namespace energysites::storage {
 Connection::Connection(const std::string& dsn) : connection_base(policy_), policy_(dsn) { init(); }
 
 Connection::~Connection() { close(); }
+
+bool Connection::IsGone() const {
+  pollfd descriptor = {PQsocket(policy_.raw), POLLRDHUP, 0};
+  return poll(&descriptor, 1, /*timeout=*/0) > 0;
+}
 
 PgResult CheckResult(PGconn* raw, PGresult* result, const std::string& query) {
   PgResult owned(result, PQclear);

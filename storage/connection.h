@@ -22,6 +22,9 @@ class Connection final : public pqxx::connection_base {
 
   PGconn* raw() { return policy_.raw; }
 
+  // Whether the other side has ended the connection while nothing was asked of it.
+  bool IsGone() const;
+
  private:
   struct Policy final : pqxx::connect_direct {
     using pqxx::connect_direct::connect_direct;

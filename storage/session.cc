@@ -49,26 +49,36 @@ std::vector<Statements> AllStatements() {
 }
 
 Connection& Session::Connect() {
-  if (connection_ != nullptr) return *connection_;
-  auto connection = std::make_unique<Connection>(options_.dsn);
-  pqxx::nontransaction(*connection).exec(Settings(options_));
+  if (connection_ != nullptr && !connection_->IsGone()) return *connection_;
+  Replace(nullptr);
+  Replace(std::make_unique<Connection>(options_.dsn));
+  try {
+    SetUp(*connection_);
+  } catch (...) {
+    Replace(nullptr);
+    throw;
+  }
+  return *connection_;
+}
+
+void Session::SetUp(Connection& connection) {
+  pqxx::nontransaction(connection).exec(Settings(options_));
   for (const Statements& statements : AllStatements()) {
     for (const Statement* statement : statements) {
-      connection->prepare(statement->name, statement->sql);
+      connection.prepare(statement->name, statement->sql);
     }
   }
+}
+
+void Session::Replace(std::unique_ptr<Connection> connection) {
   const std::lock_guard<std::mutex> lock(mutex_);
   connection_ = std::move(connection);
-  return *connection_;
 }
 
 absl::Status Session::Fail() {
   absl::Status status = StatusFromException();
   // libpqxx would reconnect by itself, as a session without our settings.
-  if (absl::IsUnavailable(status)) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    connection_.reset();
-  }
+  if (absl::IsUnavailable(status)) Replace(nullptr);
   return cancelled_ ? absl::CancelledError("the caller gave up") : status;
 }
 

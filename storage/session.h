@@ -78,8 +78,11 @@ class Session {
   bool cancelled() const { return cancelled_; }
 
  private:
-  // Connects if not connected; throws what pqxx throws.
+  // Connects if not connected, and again if the connection was lost while it lay idle, as after a
+  // restart of the database; throws what pqxx throws.
   Connection& Connect();
+  void SetUp(Connection& connection);
+  void Replace(std::unique_ptr<Connection> connection);
   // The status of the exception in flight; drops a connection that is no good any more.
   absl::Status Fail();
 

@@ -85,6 +85,18 @@ TEST_F(SessionTest, SettingsHoldAgainstThoseOfTheRole) {
   EXPECT_EQ(*Select(session, "SELECT 0.1::float8 + 0.2::float8"), "0.30000000000000004");
 }
 
+// Regression: after a restart of the database the first call on each connection failed, although
+// nothing had been asked of the lost one yet.
+TEST_F(SessionTest, AConnectionLostWhileIdleIsReplacedUnnoticed) {
+  Session session(AppSession());
+  const std::string pid = *Select(session, "SELECT pg_backend_pid()");
+  Ask(absl::StrCat("SELECT pg_terminate_backend(", pid, ", 20000)"));
+  const auto next = Select(session, "SELECT pg_backend_pid()");
+  ASSERT_THAT(next, IsOk());
+  EXPECT_NE(*next, pid);
+  EXPECT_EQ(*Select(session, "SHOW timezone"), "UTC");
+}
+
 TEST_F(SessionTest, StatementTimeoutIsDeadlineExceeded) {
   SessionOptions options = AppSession();
   options.statement_timeout = absl::Milliseconds(50);
