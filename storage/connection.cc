@@ -1,6 +1,7 @@
 #include "storage/connection.h"
 
 #include <poll.h>
+#include <sys/socket.h>
 
 #include "absl/strings/numbers.h"
 
@@ -14,6 +15,8 @@ bool Connection::IsGone() const {
   pollfd descriptor = {PQsocket(policy_.raw), POLLRDHUP, 0};
   return poll(&descriptor, 1, /*timeout=*/0) > 0;
 }
+
+void Connection::Abandon() { shutdown(PQsocket(policy_.raw), SHUT_RDWR); }
 
 PgResult CheckResult(PGconn* raw, PGresult* result, const std::string& query) {
   PgResult owned(result, PQclear);

@@ -83,14 +83,21 @@ absl::Status Session::Fail() {
 }
 
 void Session::Cancel() {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  cancelled_ = true;
-  if (connection_ == nullptr) return;
-  try {
-    connection_->cancel_query();
-  } catch (const std::exception&) {
-    // The database is away: the query fails without our help.
+  std::unique_ptr<PGcancel, decltype(&PQfreeCancel)> request(nullptr, PQfreeCancel);
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    cancelled_ = true;
+    if (connection_ != nullptr) request.reset(PQgetCancel(connection_->raw()));
   }
+  // Without the lock: a database that stands still takes the request and never answers. Where it is
+  // away, the query fails without our help.
+  char ignored[256];
+  if (request != nullptr) PQcancel(request.get(), ignored, sizeof(ignored));
+}
+
+void Session::Abandon() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (connection_ != nullptr) connection_->Abandon();
 }
 
 void Session::Begin() { cancelled_ = false; }

@@ -74,6 +74,10 @@ class Session {
   void Cancel();
   void Begin();
 
+  // Ends the connection under what waits for its answer: that fails as UNAVAILABLE. For a database
+  // that stands still, which takes no cancellation either. From any thread.
+  void Abandon();
+
   // Whether the caller gave up: for work that takes several transactions.
   bool cancelled() const { return cancelled_; }
 
