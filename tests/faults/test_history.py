@@ -21,8 +21,6 @@ def first(history, entries=1, request_id=True):
     return next(c for c in history if len(c.numbers) == entries and bool(c.request_id) == request_id)
 
 
-
-
 def test_the_checker_finds_what_was_planted(history, database):
     single = first(history)
     batch = first(history, entries=5, request_id=False)
