@@ -82,11 +82,13 @@ class Health {
     Tell();
   }
 
-  void Set(const absl::Status& status) {
+  // Returns whether this is news.
+  bool Set(const absl::Status& status) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (draining_) return;
+    if (draining_ || status_ == status) return false;
     status_ = status;
     Tell();
+    return true;
   }
 
   void Drain() {
@@ -116,10 +118,10 @@ class Health {
 };
 
 // A thread that watches the database tells the executors and health, and logs.
-void OnDatabaseChange(const absl::Status& status, const std::vector<storage::Executor*>& executors,
-                      Health& health) {
+void OnDatabaseLook(const absl::Status& status, const std::vector<storage::Executor*>& executors,
+                    Health& health) {
   for (storage::Executor* executor : executors) executor->SetDatabaseAvailable(status.ok());
-  health.Set(status);
+  if (!health.Set(status)) return;
   if (status.ok()) {
     Log(spdlog::level::info, "database is available", {});
   } else {
@@ -208,7 +210,7 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
 
   const storage::DatabaseMonitor monitor(
       options.executor.session.dsn, storage::Migrations().back().version,
-      [&](const absl::Status& status) { OnDatabaseChange(status, executors, health); });
+      [&](const absl::Status& status) { OnDatabaseLook(status, executors, health); });
   std::unique_ptr<AdminServer> admin;
   if (!options.admin_address.empty()) {
     auto started = AdminServer::Start(

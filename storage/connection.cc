@@ -1,5 +1,8 @@
 #include "storage/connection.h"
 
+#include <poll.h>
+#include <sys/socket.h>
+
 #include "absl/strings/numbers.h"
 
 namespace energysites::storage {
@@ -18,6 +21,13 @@ Connection::Connection(const DsnSource& dsn) : connection_base(policy_), policy_
 }
 
 Connection::~Connection() { close(); }
+
+bool Connection::IsGone() const {
+  pollfd descriptor = {PQsocket(policy_.raw), POLLRDHUP, 0};
+  return poll(&descriptor, 1, /*timeout=*/0) > 0;
+}
+
+void Connection::Abandon() { shutdown(PQsocket(policy_.raw), SHUT_RDWR); }
 
 PgResult CheckResult(PGconn* raw, PGresult* result, const std::string& query) {
   PgResult owned(result, PQclear);

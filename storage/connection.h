@@ -24,6 +24,11 @@ class Connection final : public pqxx::connection_base {
 
   PGconn* raw() { return policy_.raw; }
 
+  // Whether the other side has ended the connection while nothing was asked of it.
+  bool IsGone() const;
+  // Ends it under a call that waits for an answer, which then fails. From any thread.
+  void Abandon();
+
  private:
   struct Policy final : pqxx::connect_direct {
     using pqxx::connect_direct::connect_direct;

@@ -52,10 +52,10 @@ absl::Status NoAnswer() { return absl::UnavailableError("the database does not a
 
 }  // namespace
 
-DatabaseMonitor::DatabaseMonitor(DsnSource dsn, int schema_version, OnChange on_change)
+DatabaseMonitor::DatabaseMonitor(DsnSource dsn, int schema_version, OnLook on_look)
     : dsn_(std::move(dsn)),
       schema_version_(schema_version),
-      on_change_(std::move(on_change)),
+      on_look_(std::move(on_look)),
       thread_([this] { Watch(); }) {}
 
 DatabaseMonitor::~DatabaseMonitor() {
@@ -74,7 +74,7 @@ void DatabaseMonitor::Watch() {
     lock.unlock();
     absl::Status now = Look();
     if (!now.ok()) connection_.reset();
-    if (last != now) on_change_(now);
+    if (last != now || !now.ok()) on_look_(now);
     last = now;
     lock.lock();
     stop_.wait_for(lock, now.ok() ? kPauseWhileUp : kPauseWhileAway, [this] { return stopping_; });

@@ -37,11 +37,12 @@ struct DatabaseFacts {
 // libpq's non-blocking calls, because a stopped database would hold a blocking one for ever.
 class DatabaseMonitor {
  public:
-  // Called on the monitor's thread after the first look and at every change: OK, or what is wrong.
-  using OnChange = std::function<void(const absl::Status&)>;
+  // Called on the monitor's thread: OK, or what is wrong. After the first look, at every change,
+  // and after every look while something is wrong.
+  using OnLook = std::function<void(const absl::Status&)>;
 
   // `schema_version` is the least that the database must have.
-  DatabaseMonitor(DsnSource dsn, int schema_version, OnChange on_change);
+  DatabaseMonitor(DsnSource dsn, int schema_version, OnLook on_look);
   ~DatabaseMonitor();
   DatabaseMonitor(const DatabaseMonitor&) = delete;
   DatabaseMonitor& operator=(const DatabaseMonitor&) = delete;
@@ -62,7 +63,7 @@ class DatabaseMonitor {
 
   const DsnSource dsn_;
   const int schema_version_;
-  const OnChange on_change_;
+  const OnLook on_look_;
   std::unique_ptr<PGconn, decltype(&PQfinish)> connection_{nullptr, PQfinish};
   mutable std::mutex mutex_;
   std::condition_variable stop_;

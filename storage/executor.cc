@@ -28,8 +28,7 @@ Executor::~Executor() {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     stopping_ = true;
-    dropped.swap(queue_);
-    for (Job* job : dropped) job->state_ = Job::State::kDone;
+    dropped = TakeQueue();
   }
   job_queued_.notify_all();
   for (Job* job : dropped) job->Drop(DatabaseUnavailable("the server is shutting down"));
@@ -84,6 +83,32 @@ void Executor::Cancel(Job* job) {
     job->state_ = Job::State::kDone;
   }
   job->Drop(absl::CancelledError("the caller gave up"));
+}
+
+void Executor::SetDatabaseAvailable(bool available) {
+  std::list<Job*> dropped;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    database_available_ = available;
+    if (available) {
+      away_since_.reset();
+    } else {
+      dropped = TakeQueue();
+      const auto now = std::chrono::steady_clock::now();
+      if (!away_since_.has_value()) away_since_ = now;
+      for (const auto& worker : workers_) {
+        if (worker->running != nullptr && now - *away_since_ >= kSilence) worker->session.Abandon();
+      }
+    }
+  }
+  for (Job* job : dropped) job->Drop(DatabaseUnavailable("the database cannot be reached now"));
+}
+
+std::list<Job*> Executor::TakeQueue() {
+  std::list<Job*> taken;
+  taken.swap(queue_);
+  for (Job* job : taken) job->state_ = Job::State::kDone;
+  return taken;
 }
 
 size_t Executor::queued() const {

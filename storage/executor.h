@@ -3,11 +3,13 @@
 #define STORAGE_EXECUTOR_H_
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <functional>
 #include <list>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -66,9 +68,12 @@ class Executor {
   // Drops the job if it waits; if it runs, has the database stop its query, and those after it.
   void Cancel(Job* job);
 
-  // Set by whoever watches the database. While it is away, calls are refused at once, rather than
-  // each of them waiting for a connection.
-  void SetDatabaseAvailable(bool available) { database_available_ = available; }
+  // Told again and again by whoever watches the database. While it is away, calls are refused at
+  // once, rather than each of them waiting for a connection, and those that wait are dropped. What
+  // runs may still be answered; after kSilence it is abandoned, because a database that stands
+  // still would hold it and its connection for ever.
+  void SetDatabaseAvailable(bool available);
+  static constexpr std::chrono::seconds kSilence{10};
 
   size_t queued() const;
   size_t running() const;
@@ -86,6 +91,8 @@ class Executor {
 
   // With the lock held.
   void Queue(Job* job);
+  // Empties the queue; the caller drops what was in it, without mutex_, which is held here.
+  std::list<Job*> TakeQueue();
   void Work(size_t index);
   // Carries cancellations to the database, which takes a round trip.
   void CarryCancellations();
@@ -98,6 +105,7 @@ class Executor {
   std::condition_variable cancel_requested_;
   std::condition_variable cancel_done_;
   std::list<Job*> queue_;
+  std::optional<std::chrono::steady_clock::time_point> away_since_;
   size_t running_ = 0;
   bool stopping_ = false;
   std::vector<std::unique_ptr<Worker>> workers_;

@@ -49,39 +49,61 @@ std::vector<Statements> AllStatements() {
 }
 
 Connection& Session::Connect() {
-  if (connection_ != nullptr) return *connection_;
-  auto connection = std::make_unique<Connection>(options_.dsn);
-  pqxx::nontransaction(*connection).exec(Settings(options_));
+  if (connection_ != nullptr && !connection_->IsGone()) return *connection_;
+  Lose();
+  Replace(std::make_unique<Connection>(options_.dsn));
+  try {
+    SetUp(*connection_);
+  } catch (...) {
+    Replace(nullptr);
+    throw;
+  }
+  return *connection_;
+}
+
+void Session::SetUp(Connection& connection) {
+  pqxx::nontransaction(connection).exec(Settings(options_));
   for (const Statements& statements : AllStatements()) {
     for (const Statement* statement : statements) {
-      connection->prepare(statement->name, statement->sql);
+      connection.prepare(statement->name, statement->sql);
     }
   }
+}
+
+void Session::Replace(std::unique_ptr<Connection> connection) {
   const std::lock_guard<std::mutex> lock(mutex_);
   connection_ = std::move(connection);
-  return *connection_;
+}
+
+void Session::Lose() {
+  if (connection_ == nullptr) return;
+  if (options_.on_connection_lost != nullptr) options_.on_connection_lost();
+  Replace(nullptr);
 }
 
 absl::Status Session::Fail() {
   absl::Status status = StatusFromException();
   // libpqxx would reconnect by itself, as a session without our settings.
-  if (absl::IsUnavailable(status) && connection_ != nullptr) {
-    if (options_.on_connection_lost != nullptr) options_.on_connection_lost();
-    const std::lock_guard<std::mutex> lock(mutex_);
-    connection_.reset();
-  }
+  if (absl::IsUnavailable(status)) Lose();
   return cancelled_ ? absl::CancelledError("the caller gave up") : status;
 }
 
 void Session::Cancel() {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  cancelled_ = true;
-  if (connection_ == nullptr) return;
-  try {
-    connection_->cancel_query();
-  } catch (const std::exception&) {
-    // The database is away: the query fails without our help.
+  std::unique_ptr<PGcancel, decltype(&PQfreeCancel)> request(nullptr, PQfreeCancel);
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    cancelled_ = true;
+    if (connection_ != nullptr) request.reset(PQgetCancel(connection_->raw()));
   }
+  // Without the lock: a database that stands still takes the request and never answers. Where it is
+  // away, the query fails without our help.
+  char ignored[256];
+  if (request != nullptr) PQcancel(request.get(), ignored, sizeof(ignored));
+}
+
+void Session::Abandon() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (connection_ != nullptr) connection_->Abandon();
 }
 
 void Session::Begin() { cancelled_ = false; }

@@ -77,12 +77,21 @@ class Session {
   void Cancel();
   void Begin();
 
+  // Ends the connection under what waits for its answer: that fails as UNAVAILABLE. For a database
+  // that stands still, which takes no cancellation either. From any thread.
+  void Abandon();
+
   // Whether the caller gave up: for work that takes several transactions.
   bool cancelled() const { return cancelled_; }
 
  private:
-  // Connects if not connected; throws what pqxx throws.
+  // Connects if not connected, and again if the connection was lost while it lay idle, as after a
+  // restart of the database; throws what pqxx throws.
   Connection& Connect();
+  void SetUp(Connection& connection);
+  void Replace(std::unique_ptr<Connection> connection);
+  // Drops a connection that broke.
+  void Lose();
   // The status of the exception in flight; drops a connection that is no good any more.
   absl::Status Fail();
 

@@ -118,4 +118,8 @@ def at_once(calls):
 def contents(database):
     """Every row of every table, to tell whether a call changed anything."""
     tables = ("sites", "configurations", "live_data", "write_requests")
-    return {table: database.query(f"SELECT t.* FROM {table} AS t ORDER BY t") for table in tables}
+    with database.connect() as connection:
+        return {
+            table: connection.execute(f"SELECT t.* FROM {table} AS t ORDER BY t").fetchall()
+            for table in tables
+        }

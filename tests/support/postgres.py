@@ -6,15 +6,27 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import subprocess
 import tempfile
 import urllib.parse
 
 import psycopg
 
+from support.process import wait_until
+
 BIN = "/usr/lib/postgresql/15/bin"
 OWNER = "energy_sites_owner"
 APP = "energy_sites"
+
+
+def _runs(pid):
+    """Whether the process is there, and not as one that only waits to be reaped."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 class Database:
@@ -25,6 +37,11 @@ class Database:
         self.app_url = cluster.url(name, APP)
         self.owner_url = cluster.url(name, OWNER)
         self.superuser_url = cluster.url(name, "postgres")
+        self._cluster = cluster
+
+    def app_url_through(self, address):
+        """Like `app_url`, through a proxy that listens at `address`."""
+        return self._cluster.url(self.name, APP, address)
 
     def connect(self, url=None):
         """A connection in autocommit mode; by default the superuser's."""
@@ -37,13 +54,19 @@ class Database:
 
 
 class Postgres:
-    """A cluster in a temporary folder, on a Unix socket. `durable` turns fsync on."""
+    """A cluster in a temporary folder, on a Unix socket. `durable` turns fsync on.
 
-    def __init__(self, durable=False, max_connections=200, auth="scram-sha-256"):
+    With `disk_mib`, which takes root, the folder is a disk of that size.
+    """
+
+    def __init__(self, durable=False, max_connections=200, auth="scram-sha-256", disk_mib=0):
         # Below /tmp and not below TMPDIR: the name of a socket has room for 107 bytes only.
         self.dir = tempfile.mkdtemp(prefix="es-pg-", dir="/tmp")
         self._numbers = itertools.count(1)
         self._password = secrets.token_hex(16)
+        self._disk_mib = disk_mib
+        if disk_mib:
+            self._mount()
         # PostgreSQL refuses to run as root.
         self._user = "postgres" if os.geteuid() == 0 else None
         if self._user:
@@ -57,24 +80,28 @@ class Postgres:
 
     def _initialize(self, durable, max_connections, auth):
         password_file = os.path.join(self.dir, "password")
-        self._run("install", "-m", "600", "/dev/null", password_file)
+        self.run("install", "-m", "600", "/dev/null", password_file)
         with open(password_file, "w", encoding="ascii") as file:
             file.write(self._password)
-        self._run(
+        self.run(
             f"{BIN}/initdb", f"--pgdata={self.dir}/data", "--username=postgres",
             f"--pwfile={password_file}", f"--auth={auth}", "--encoding=UTF8",
             "--locale=C.UTF-8", "--no-sync",
         )  # fmt: skip
         self._options = f"-c listen_addresses='' -c unix_socket_directories='{self.dir}'"
         self._options += f" -c timezone=UTC -c max_connections={max_connections}"
+        # After a crash one call for the whole file system, and not one for each file.
+        self._options += " -c recovery_init_sync_method=syncfs"
         if not durable:
             self._options += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
         self.start()
-        with psycopg.connect(self.url("postgres", "postgres"), autocommit=True) as connection:
-            for role in (OWNER, APP):
-                connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{self._password}'")
+        for role in (OWNER, APP):
+            self.query(f"CREATE ROLE {role} LOGIN PASSWORD '{self._password}'")
 
-    def url(self, database, role):
+    def url(self, database, role, address=None):
+        """By the socket, or through a proxy that listens at `address`."""
+        if address:
+            return f"postgresql://{role}:{self._password}@{address}/{database}"
         host = urllib.parse.quote(self.dir, safe="")
         return f"postgresql://{role}:{self._password}@/{database}?host={host}"
 
@@ -92,8 +119,13 @@ class Postgres:
         return self._create(f"test_{next(self._numbers)}", f"OWNER {OWNER}")
 
     def drop(self, database):
+        self.query(f"DROP DATABASE {database.name} WITH (FORCE)")
+
+    def query(self, sql):
+        """The rows of `sql`, if it has some, as the superuser in a database of nobody's."""
         with psycopg.connect(self.url("postgres", "postgres"), autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE {database.name} WITH (FORCE)")
+            cursor = connection.execute(sql)
+            return cursor.fetchall() if cursor.description else None
 
     def start(self):
         self._pg_ctl("start", f"--options={self._options}", f"--log={self.dir}/log")
@@ -102,27 +134,99 @@ class Postgres:
         """`mode` is pg_ctl's: with `immediate`, the database crashes."""
         self._pg_ctl("stop", f"--mode={mode}")
 
+    def runs(self):
+        """Whether it takes connections, or soon will."""
+        with contextlib.suppress(RuntimeError):
+            self._pg_ctl("status")
+            return True
+        return False
+
+    @contextlib.contextmanager
+    def paused(self):
+        """All its processes stand still, as on a machine that hangs."""
+        processes = self._pause()
+        try:
+            yield
+        finally:
+            self._go_on(processes)
+
+    @contextlib.contextmanager
+    def full_disk(self):
+        """No byte is left on its disk; takes `disk_mib`."""
+        ballast = os.path.join(self.dir, "ballast")
+        try:
+            with open(ballast, "wb", buffering=0) as file, contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(4096))
+            yield
+        finally:
+            os.remove(ballast)
+
+    def kill(self):
+        """kill -9 of the postmaster; returns once all that it started has ended, too."""
+        processes = self._pause()
+        os.kill(processes[0], signal.SIGKILL)
+        self._go_on(processes[1:])
+        wait_until(lambda: not any(_runs(pid) for pid in processes), 30, "PostgreSQL is gone")
+        # Where the first process reaps no orphans, their pids stay taken, and look like a server.
+        for file in (f"{self.dir}/data/postmaster.pid", f"{self.socket}.lock"):
+            os.remove(file)
+
+    def _mount(self):
+        options = f"size={self._disk_mib}m,mode=700"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", self.dir], check=True)
+
+    def _pause(self):
+        """The pids of what it stopped, the parent first."""
+        with open(f"{self.dir}/data/postmaster.pid", encoding="ascii") as file:
+            postmaster = int(file.readline())
+        # The parent first: then it starts no other ones.
+        os.kill(postmaster, signal.SIGSTOP)
+        with open(f"/proc/{postmaster}/task/{postmaster}/children", encoding="ascii") as file:
+            processes = [postmaster, *map(int, file.read().split())]
+        for pid in processes[1:]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+        return processes
+
+    @staticmethod
+    def _go_on(processes):
+        for pid in processes:
+            with contextlib.suppress(ProcessLookupError):  # It was stopped while it ended.
+                os.kill(pid, signal.SIGCONT)
+
+    def ensure_started(self):
+        if not self.runs():
+            self.start()
+
     def remove(self):
         with contextlib.suppress(RuntimeError):  # It does not run.
             self.stop("immediate")
+        if self._disk_mib:
+            subprocess.run(["umount", self.dir], check=True)
         shutil.rmtree(self.dir, ignore_errors=True)
 
+    @property
+    def socket(self):
+        """The path of the socket that it listens on."""
+        return f"{self.dir}/.s.PGSQL.5432"
+
     def _create(self, name, options):
-        with psycopg.connect(self.url("postgres", "postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name} {options}")
+        self.query(f"CREATE DATABASE {name} {options}")
         return Database(self, name)
 
     def _pg_ctl(self, action, *arguments):
-        self._run(
+        self.run(
             f"{BIN}/pg_ctl", action, "--wait", "--silent", f"--pgdata={self.dir}/data", *arguments
         )
 
-    def _run(self, *command):
+    def run(self, *command):
+        """Runs `command` as the cluster's user, with the superuser's password at hand."""
         # Output to a file: the postmaster inherits it, and a pipe would stay open with it.
         with tempfile.TemporaryFile() as output:
             result = subprocess.run(
                 command, user=self._user, cwd="/", stdin=subprocess.DEVNULL, stdout=output,
-                stderr=output, check=False,
+                stderr=output, check=False, env={**os.environ, "PGPASSWORD": self._password},
             )  # fmt: skip
             if result.returncode != 0:
                 output.seek(0)

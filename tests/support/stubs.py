@@ -34,13 +34,16 @@ def generate():
 
 
 class Stubs:
-    """The three services at `address`: `stubs.sites.GetSite(request)`, and so on."""
+    """The three services at `address`: `stubs.sites.GetSite(request)`, and so on.
 
-    def __init__(self, address, credentials=None, *interceptors):
+    `options` are the channel's.
+    """
+
+    def __init__(self, address, credentials=None, *interceptors, options=()):
         channel = (
-            grpc.secure_channel(address, credentials)
+            grpc.secure_channel(address, credentials, options)
             if credentials
-            else grpc.insecure_channel(address)
+            else grpc.insecure_channel(address, options)
         )
         self.channel = grpc.intercept_channel(channel, *interceptors)
         for name in NAMES:

@@ -6,12 +6,12 @@ import itertools
 import corpus
 import grpc
 import pytest
-import rest_binding
 from energysites.v1 import configurations_pb2, live_data_pb2, sites_pb2
 from google.protobuf import json_format, message_factory
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
+from support import rest_binding
 from support.calls import failure_of
 from support.envoy import Envoy, Rest
 from support.server import Server
