@@ -38,7 +38,8 @@ def buildah(*arguments):
 def make_base():
     """What a registry would give, from Debian's packages."""
     STATE.mkdir(parents=True, exist_ok=True)
-    if BASE in buildah("images", "--format", "{{.Name}}:{{.Tag}}").split():
+    names = buildah("images", "--format", "{{.Name}}:{{.Tag}}").split()
+    if any(name.endswith(f"/{BASE}") for name in names):  # Behind the name of a registry.
         return
     archive = STATE / "base.tar"
     run("mmdebstrap", "--variant=minbase", "bookworm", archive)
