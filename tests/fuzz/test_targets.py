@@ -19,7 +19,7 @@ SECONDS = os.environ.get("FUZZ_SECONDS")
 TARGETS = {
     "request_fuzzer": (seeds.of_requests, 20_000),
     "update_mask_fuzzer": (seeds.of_update_masks, 20_000),
-    "page_token_fuzzer": (seeds.of_page_tokens, 50_000),
+    "page_token_fuzzer": (seeds.of_page_tokens, 10_000),
     "csv_fuzzer": (seeds.of_csv, 4_000),
 }
 

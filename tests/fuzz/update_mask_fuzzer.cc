@@ -69,6 +69,7 @@ std::vector<Violation> Violations(const Request& request) {
 }  // namespace energysites::fuzz
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace energysites;
   using namespace energysites::fuzz;
   Request request;
   if (!request.ParseFromArray(data, static_cast<int>(size))) return -1;
