@@ -87,11 +87,12 @@ def test_attack(server, stubs, edge, start_envoy, attack, report):
     finally:
         caller.stop()
     peak = mib(server.process.pid, "VmHWM")
+    memory = f"server {idle:.0f} MiB before and {peak:.0f} MiB at most"
+    if edge == "envoy":
+        memory += f", Envoy {mib(front.process.pid, 'VmHWM'):.0f} MiB"
     report(
-        f"{attack.__name__} on {edge}: {cut} connections cut, server {idle:.0f} MiB before, "
-        f"{peak:.0f} MiB at most"
-        + (f", Envoy {mib(front.process.pid, "VmHWM"):.0f} MiB" if edge == "envoy" else "")
-        + f"; others' p99 {quiet:.1f} ms quiet, {p99(busy):.1f} ms of {len(busy)} calls under attack"
+        f"{attack.__name__} on {edge}: {cut} connections cut; {memory}; others' p99 {quiet:.1f} ms"
+        f" quiet, {p99(busy):.1f} ms of {len(busy)} calls under attack"
     )
     assert server.process.runs() and front.process.runs()
     assert not caller.wrong
