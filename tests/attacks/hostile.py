@@ -95,7 +95,7 @@ def gzip_bombs(target, scale=1):
             for stream in range(1, 8 * scale, 2):
                 connection.send(connection.open(stream, CREATE_SITE, ("grpc-encoding", "gzip")))
                 with contextlib.suppress(Cut):
-                    connection.upload(stream, data, seconds=8)
+                    connection.upload(stream, data, seconds=2)
                 connection.discard()
 
     return on_connections(4, attack)
