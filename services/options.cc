@@ -60,7 +60,7 @@ ABSL_FLAG(absl::Duration, live_data_retention, absl::InfiniteDuration(),
 ABSL_FLAG(absl::Duration, maintenance_interval, absl::Seconds(10),
           "pause between two rounds of maintenance");
 ABSL_FLAG(int, max_message_bytes, 4 << 20, "largest request, in bytes");
-ABSL_FLAG(int, memory_limit_mib, 64, "memory for requests being received, in MiB");
+ABSL_FLAG(int, memory_limit_mib, 48, "memory for requests being received, in MiB");
 ABSL_FLAG(int, max_connection_age_minutes, 60,
           "clients are asked to reconnect after this long, so that load spreads to new instances");
 ABSL_FLAG(std::string, database_url_file, "",
