@@ -33,12 +33,16 @@ def test_all_but_the_database_may_write_nothing():
 
 def test_the_command_shown_makes_a_configuration_for_envoy(tmp_path):
     text = COMPOSE.read_text(encoding="utf-8")
-    shown = re.search(r"^#   (deploy/envoy/render .*?\n.*?\n.*?)>build/compose", text, re.M | re.S)[1]
+    shown = re.search(r"^#   (deploy/envoy/render .*?\n.*?)>build/compose", text, re.M | re.S)[1]
     command = re.sub(r"^# *", "", shown, flags=re.MULTILINE)
-    command = command.replace("/etc/envoy/energy_sites.pb", str(BUILD / "energy_sites.pb"))
-    command = command.rstrip().removesuffix("\\")
-    made = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True,
+    # What the release has, as far as this build has it.
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build" / "release").symlink_to(BUILD)
+    command = command.replace("deploy/", f"{ROOT}/deploy/")
+    made = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True,
                           check=True).stdout  # fmt: skip
+    assert "/etc/envoy/energy_sites.pb" in made
+    made = made.replace("/etc/envoy/", f"{BUILD}/")
     (listener,) = yaml.safe_load(made)["static_resources"]["listeners"]
     # Another container's 127.0.0.1 cannot be reached by the port that is opened.
     assert listener["address"]["socket_address"] == {"address": "0.0.0.0", "port_value": 8080}

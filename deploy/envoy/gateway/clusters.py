@@ -71,9 +71,12 @@ def service(settings, name, cluster):
 
 def grpc_cluster(name, addresses, **http2_options):
     hosts = [address(one) for one in addresses]
+    # Each address that a name has is an instance, and they come and go.
+    found = {"type": "STRICT_DNS", "dns_refresh_rate": "5s", "respect_dns_ttl": True}
     return {
         "name": name,
-        "type": "STATIC" if all(is_ip(host) for host, _ in hosts) else "STRICT_DNS",
+        **({"type": "STATIC"} if all(is_ip(host) for host, _ in hosts) else found),
+        "lb_policy": "LEAST_REQUEST",
         "connect_timeout": "2s",
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": config(

@@ -13,6 +13,7 @@ MAX_BODY_BYTES = 4194304
 def all_of(settings, contract):
     guarded = settings.jwt is not None
     return [
+        livez(),
         healthz(),
         # A browser asks before it has a token.
         *([cors()] if settings.cors_origins else []),
@@ -29,10 +30,20 @@ def all_of(settings, contract):
     ]
 
 
+def livez():
+    """GET /livez: 200 while the gateway itself takes calls."""
+    return typed(
+        "livez",
+        "extensions.filters.http.health_check.v3.HealthCheck",
+        pass_through_mode=False,
+        headers=[{"name": ":path", "string_match": {"exact": "/livez"}}],
+    )
+
+
 def healthz():
     """GET /healthz: 200 while each service has a healthy instance, else 503."""
     return typed(
-        "envoy.filters.http.health_check",
+        "healthz",
         "extensions.filters.http.health_check.v3.HealthCheck",
         pass_through_mode=False,
         cluster_min_healthy_percentages={cluster: {"value": 1} for cluster in SERVICES.values()},
