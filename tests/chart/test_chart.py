@@ -186,11 +186,11 @@ def test_scalers_budgets_and_spreads_are_of_deployments(objects):
 
 
 def test_a_pod_has_the_time_to_drain(chart):
-    values = {"drainSeconds": 42, "preStopSeconds": 7}
+    values = {"drainSeconds": 42, "drainDelaySeconds": 7}
     for name, pod, container in of_program(chart.objects(values)):
         if container["args"][0] == "serve":
             assert "--drain_seconds=42" in container["args"], name
-            assert container["lifecycle"]["preStop"]["sleep"]["seconds"] == 7
+            assert "--drain_delay=7s" in container["args"], name
             assert pod["terminationGracePeriodSeconds"] > 42 + 7
 
 
