@@ -34,6 +34,8 @@ constexpr int kBatchesAtOnce = 2;
 
 constexpr absl::string_view kBatchPath = "batch.";
 
+constexpr char kStartFirst[] = "must be in the first message of the stream";
+
 constexpr size_t kArenaBlockBytes = 256 << 10;
 
 absl::Status Invalid(const char* field, const char* rule_id, const std::string& message) {
@@ -204,7 +206,8 @@ void IngestMethod::Stream::OnReadDone(bool ok) {
   std::unique_lock<std::mutex> lock(mutex_);
   reading_ = false;
   if (!ok) {
-    End(absl::OkStatus());
+    const bool begun = open_ || opening_ != nullptr;
+    End(begun ? absl::OkStatus() : Invalid("start", "start.first", kStartFirst));
   } else if (!end_.has_value()) {
     if (status.ok()) status = Take(std::move(message));
     if (!status.ok()) End(status);
@@ -216,7 +219,7 @@ absl::Status IngestMethod::Stream::Take(std::unique_ptr<Batch> message) {
   const v1::IngestLiveDataRequest& request = message->request();
   if (!open_) {
     if (!request.has_start()) {
-      return Invalid("start", "start.first", "must be in the first message of the stream");
+      return Invalid("start", "start.first", kStartFirst);
     }
     return TakeStart(request.start());
   }

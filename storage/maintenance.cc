@@ -93,6 +93,8 @@ SessionOptions MaintenanceSession(const DsnSource& dsn) {
   SessionOptions options;
   options.dsn = dsn;
   options.lock_timeout = absl::Seconds(1);
+  // The one by which it leads.
+  options.holds_locks = true;
   return options;
 }
 

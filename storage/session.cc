@@ -49,7 +49,9 @@ std::vector<Statements> AllStatements() {
 }
 
 Connection& Session::Connect() {
-  if (connection_ != nullptr && !connection_->IsGone()) return *connection_;
+  if (connection_ != nullptr && (options_.holds_locks || !connection_->IsGone())) {
+    return *connection_;
+  }
   Lose();
   Replace(std::make_unique<Connection>(options_.dsn));
   try {

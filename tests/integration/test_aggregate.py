@@ -7,6 +7,7 @@ import itertools
 import math
 import operator
 import os
+import re
 import pathlib
 import random
 import subprocess
@@ -148,7 +149,8 @@ def server(start_server, database):
     """One that leaves dirty what is dirty, once its maintenance has run."""
     server = start_server(database, flags=("--maintenance_interval=1h",))
     wait_until(
-        lambda: 'step="rollups"' in requests.get(f"{server.admin_url}/metrics", timeout=5).text,
+        lambda: re.search(r'^energy_sites_maintenance_runs_total\{.*step="rollups"',
+                          requests.get(f"{server.admin_url}/metrics", timeout=5).text, re.MULTILINE),
         30, "rollups were refolded",
     )  # fmt: skip
     return server

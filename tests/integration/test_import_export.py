@@ -268,6 +268,21 @@ def test_a_download_comes_in_again_only_if_it_is_whole(run, rest, stubs, tmp_pat
         [row[name] for name in columns] for row in wanted]
 
 
+def test_a_row_of_a_site_that_is_gone_does_not_keep_out_the_others(run, rest, stubs, tmp_path):
+    site_id = create_site(stubs).id
+    row = "2024-05-01T12:{minute}:00Z,50,0.1,0,true,false,false"
+    header = "site_id,dt_stamp,soc,load_kwh,net_load_kwh,pv_notification,bio_notification,cro_notification"
+    ids = [site_id, site_id + 1, site_id]
+    rows = [f"{one},{row.format(minute=10 + i)}" for i, one in enumerate(ids)]
+    file = tmp_path / "live-data.csv"
+    file.write_text("\n".join([header, *rows, "# end 3 rows", ""]))
+    result = run("import", f"--live-data={file}")
+    assert result.returncode == 1
+    assert f"{file}:3: " in result.stderr and f"no site has id {site_id + 1}" in result.stderr
+    assert "live_data: 3 rows: 2 stored, 0 stored before, 1 bad" in result.stdout
+    assert count_stored_of(stubs, site_id) == 2
+
+
 def test_a_service_that_is_not_there_is_an_error(server, year):
     result = subprocess.run([server.binary, "import", "--target=127.0.0.1:1", *files_of(year)],
                             capture_output=True, text=True, timeout=60)

@@ -206,6 +206,12 @@ def test_a_second_stream_takes_the_session_over(stubs, database, site):
     assert numbers_stored(database) == [*range(10, 20), *range(30, 40)]
 
 
+def test_a_stream_without_a_start_is_told_so(stubs):
+    stream = Ingest(stubs, start=False)
+    stream.end()
+    assert stream.failure().violations == [("start", "start.first")]
+
+
 def test_a_session_that_was_forgotten_is_not_begun_again(stubs, database, site):
     stream = Ingest(stubs)
     stream.send(1, numbered(site, 1, 1))

@@ -145,7 +145,7 @@ def codes_of_good(case):
     fields = case.request.DESCRIPTOR.fields_by_name
     if case.request_type == "IngestLiveDataRequest":
         # No session has come farther than 0.
-        return {"FAILED_PRECONDITION" if case.request.start.acknowledged_sequence else "OK"}
+        return {"NOT_FOUND" if case.request.start.acknowledged_sequence else "OK"}
     if case.request_type == "CreateSiteRequest":
         return {"OK"}
     if case.request_type.startswith(("Create", "Batch")):
