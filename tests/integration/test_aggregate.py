@@ -7,9 +7,9 @@ import itertools
 import math
 import operator
 import os
-import re
 import pathlib
 import random
+import re
 import subprocess
 import sys
 import zoneinfo
@@ -149,7 +149,7 @@ def server(start_server, database):
     """One that leaves dirty what is dirty, once its maintenance has run."""
     server = start_server(database, flags=("--maintenance_interval=1h",))
     wait_until(
-        lambda: re.search(r'^energy_sites_maintenance_runs_total\{.*step="rollups"',
+        lambda: re.search(r'^energy_sites_maintenance_runs_total\{.*step="rollups".*\} [1-9]',
                           requests.get(f"{server.admin_url}/metrics", timeout=5).text, re.MULTILINE),
         30, "rollups were refolded",
     )  # fmt: skip
