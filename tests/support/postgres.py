@@ -239,10 +239,10 @@ class Standby:
     def __init__(self, cluster):
         self._cluster = cluster
         self._data = f"{cluster.dir}/standby"
-        cluster._run(f"{BIN}/pg_basebackup", f"--pgdata={self._data}", "--write-recovery-conf",
+        cluster.run(f"{BIN}/pg_basebackup", f"--pgdata={self._data}", "--write-recovery-conf",
                      "--checkpoint=fast", f"--dbname={cluster.url('postgres', 'postgres')}")  # fmt: skip
         self._port = 5433
-        cluster._run(
+        cluster.run(
             f"{BIN}/pg_ctl", "start", "--wait", "--silent", f"--pgdata={self._data}",
             f"--options=-p {self._port} -c listen_addresses='' -c max_connections=200"
             f" -c unix_socket_directories='{cluster.dir}'",
@@ -256,5 +256,5 @@ class Standby:
             connection.execute(sql)
 
     def stop(self):
-        self._cluster._run(f"{BIN}/pg_ctl", "stop", "--wait", "--silent", "--mode=immediate",
+        self._cluster.run(f"{BIN}/pg_ctl", "stop", "--wait", "--silent", "--mode=immediate",
                            f"--pgdata={self._data}")  # fmt: skip
