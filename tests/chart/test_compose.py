@@ -37,12 +37,12 @@ def test_the_command_shown_makes_a_configuration_for_envoy(tmp_path):
     command = re.sub(r"^# *", "", shown, flags=re.MULTILINE)
     # What the release has, as far as this build has it.
     (tmp_path / "build").mkdir()
-    (tmp_path / "build" / "release").symlink_to(BUILD)
+    (tmp_path / "build" / "release").symlink_to(BUILD.resolve())
     command = command.replace("deploy/", f"{ROOT}/deploy/")
     made = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True,
                           check=True).stdout  # fmt: skip
     assert "/etc/envoy/energy_sites.pb" in made
-    made = made.replace("/etc/envoy/", f"{BUILD}/")
+    made = made.replace("/etc/envoy/", f"{BUILD.resolve()}/")
     (listener,) = yaml.safe_load(made)["static_resources"]["listeners"]
     # Another container's 127.0.0.1 cannot be reached by the port that is opened.
     assert listener["address"]["socket_address"] == {"address": "0.0.0.0", "port_value": 8080}
