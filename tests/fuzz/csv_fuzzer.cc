@@ -69,11 +69,8 @@ void CheckRoundTrip(const Kind& kind, const Message& message, const std::string&
 }
 
 }  // namespace
-}  // namespace energysites::fuzz
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace energysites;
-  using namespace energysites::fuzz;
   // Text that is not UTF-8 is for the service to refuse.
   static const google::protobuf::LogSilencer silence;
   if (size == 0) return -1;
@@ -94,3 +91,5 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     }
   }
 }
+
+}  // namespace energysites::fuzz

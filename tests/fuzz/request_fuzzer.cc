@@ -153,10 +153,8 @@ void CheckAnswer(const std::vector<Violation>& violations) {
 }
 
 }  // namespace
-}  // namespace energysites::fuzz
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace energysites::fuzz;
   static const auto& targets = *new std::vector<Target>(MakeTargets());
   if (size == 0) return -1;
   const Target& target = targets[data[0] % targets.size()];
@@ -167,3 +165,5 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!violations.empty()) CheckAnswer(violations);
   return 0;
 }
+
+}  // namespace energysites::fuzz

@@ -66,11 +66,8 @@ std::vector<Violation> Violations(const Request& request) {
 }
 
 }  // namespace
-}  // namespace energysites::fuzz
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace energysites;
-  using namespace energysites::fuzz;
   Request request;
   if (!request.ParseFromArray(data, static_cast<int>(size))) return -1;
   const bool is_good = Violations(request).empty();
@@ -87,3 +84,5 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
           "order and repetition of paths change nothing");
   return 0;
 }
+
+}  // namespace energysites::fuzz
