@@ -5,6 +5,7 @@
 
 #include <libpq-fe.h>
 
+#include <atomic>
 #include <memory>
 #include <pqxx/pqxx>
 #include <string>
@@ -38,7 +39,8 @@ class Connection final : public pqxx::connection_base {
     handle do_disconnect(handle orig) noexcept override {
       return raw = pqxx::connect_direct::do_disconnect(orig);
     }
-    PGconn* raw = nullptr;
+    // libpqxx sets it again at each use, while another thread may want to cancel that.
+    std::atomic<PGconn*> raw = nullptr;
   };
 
   Policy policy_;

@@ -35,6 +35,17 @@ def postgres():
 
 
 @pytest.fixture
+def cluster():
+    """A PostgreSQL of the test's own, which it may stop and whose roles it may change."""
+    cluster = Postgres()
+    try:
+        cluster.make_template(migrate)
+        yield cluster
+    finally:
+        cluster.remove()
+
+
+@pytest.fixture
 def database(postgres):
     """A migrated database of the test's own."""
     database = postgres.new_database()

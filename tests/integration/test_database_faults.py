@@ -1,7 +1,6 @@
 """The database away, late, restarted or without our schema: the server stays up and says so."""
 
 import concurrent.futures
-import contextlib
 import threading
 import time
 
@@ -11,7 +10,6 @@ from energysites.v1 import live_data_pb2, sites_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from support.calls import create_site, entry, fail, new_uuid, outcome
-from support.postgres import Postgres
 from support.process import wait_until
 from support.server import migrate
 from support.stubs import Stubs
@@ -20,19 +18,6 @@ SERVING, NOT_SERVING = (
     health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING,
 )  # fmt: skip
 LIST = sites_pb2.ListSitesRequest()
-
-
-@pytest.fixture
-def cluster():
-    """A PostgreSQL of the test's own, which it may stop."""
-    cluster = Postgres()
-    try:
-        cluster.make_template(migrate)
-        yield cluster
-    finally:
-        with contextlib.suppress(RuntimeError):  # It may be started already.
-            cluster.start()
-        cluster.remove()
 
 
 def assert_unavailable(failure):

@@ -2,27 +2,14 @@
 
 import urllib.parse
 
-import pytest
 from energysites.v1 import live_data_pb2, sites_pb2
 
 from support.calls import create_site, fail, site
 from support.ingest import Ingest, numbered
-from support.postgres import APP, OWNER, Postgres
+from support.postgres import APP, OWNER
 from support.process import wait_until
-from support.server import migrate
 from support.stubs import Stubs
 from support.watch import Watch
-
-
-@pytest.fixture
-def cluster():
-    """A PostgreSQL of the test's own, for roles belong to all databases."""
-    cluster = Postgres()
-    try:
-        cluster.make_template(migrate)
-        yield cluster
-    finally:
-        cluster.remove()
 
 
 def change_passwords(database, password):

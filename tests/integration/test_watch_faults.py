@@ -12,25 +12,10 @@ import requests
 from energysites.v1 import live_data_pb2
 
 from support.calls import create_site, entry, outcome
-from support.postgres import Postgres
 from support.process import wait_until
 from support.proxy import Proxy
-from support.server import migrate
 from support.stubs import Stubs
 from support.watch import Follower, Watch, in_order
-
-
-@pytest.fixture
-def cluster():
-    """A PostgreSQL of the test's own, which it may stop."""
-    cluster = Postgres()
-    try:
-        cluster.make_template(migrate)
-        yield cluster
-    finally:
-        with contextlib.suppress(RuntimeError):  # It may be started already.
-            cluster.start()
-        cluster.remove()
 
 
 def batch(site_ids, count):

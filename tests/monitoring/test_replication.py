@@ -2,26 +2,14 @@
 
 import math
 
-import pytest
 from support.calls import create_site
-from support.postgres import APP, Postgres, Standby
+from support.postgres import APP, Standby
 from support.process import wait_until
 from support.prometheus import value
-from support.server import migrate
 from support.stubs import Stubs
 
 STANDBYS = "energy_sites_database_standbys"
 LAG = "energy_sites_database_replication_lag_bytes"
-
-
-@pytest.fixture
-def cluster():
-    cluster = Postgres()
-    try:
-        cluster.make_template(migrate)
-        yield cluster
-    finally:
-        cluster.remove()
 
 
 def test_the_lag_is_known_to_a_role_that_may_see_it(cluster, start_server):
