@@ -25,7 +25,8 @@ class Connection final : public pqxx::connection_base {
 
   PGconn* raw() { return policy_.raw; }
 
-  // Whether the other side has ended the connection while nothing was asked of it.
+  // Whether nothing can be asked of it: the other side has ended it while it lay idle, or it is not
+  // idle where it should be.
   bool IsGone() const;
   // Ends it under a call that waits for an answer, which then fails. From any thread.
   void Abandon();
