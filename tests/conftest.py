@@ -16,8 +16,7 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 from support import stubs as stub_support
 from support.envoy import Envoy, Rest
-from support.postgres import Postgres
-from support.server import Server, migrate
+from support.server import Server, migrated_cluster
 
 # Before any test module is imported: they import the generated messages.
 stub_support.generate()
@@ -26,23 +25,15 @@ stub_support.generate()
 @pytest.fixture(scope="session")
 def postgres():
     """The session's cluster, with a migrated template."""
-    cluster = Postgres()
-    try:
-        cluster.make_template(migrate)
+    with migrated_cluster() as cluster:
         yield cluster
-    finally:
-        cluster.remove()
 
 
 @pytest.fixture
 def cluster():
     """A PostgreSQL of the test's own, which it may stop and whose roles it may change."""
-    cluster = Postgres()
-    try:
-        cluster.make_template(migrate)
+    with migrated_cluster() as cluster:
         yield cluster
-    finally:
-        cluster.remove()
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
 """Starts energy-sites as users do: its binary, by flags and environment."""
 
+import contextlib
 import subprocess
 
 import requests
 
+from support.postgres import Postgres
 from support.process import BUILD, Process, free_ports
 
 BINARY = BUILD / "energy-sites"
@@ -20,6 +22,17 @@ def migrate(database):
     )
     if result.returncode != 0:
         raise RuntimeError(f"migrate ended with {result.returncode}:\n{result.stdout}{result.stderr}")
+
+
+@contextlib.contextmanager
+def migrated_cluster(**arguments):
+    """A Postgres of these arguments, with a migrated template, that ends with the context."""
+    cluster = Postgres(**arguments)
+    try:
+        cluster.make_template(migrate)
+        yield cluster
+    finally:
+        cluster.remove()
 
 
 class Server:
