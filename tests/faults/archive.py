@@ -41,6 +41,10 @@ class Archive:
 
     def back_up(self):
         self._pgbackrest("backup", "--type=full")
+        [(stopped,)] = self._cluster.query("SELECT date_trunc('second', clock_timestamp())::text")
+        # A moment in the second in which the backup ended cannot be restored.
+        later = f"SELECT clock_timestamp() >= '{stopped}'::timestamptz + interval '1 second'"
+        wait_until(lambda: self._cluster.query(later) == [(True,)], 10, "the next second")
 
     def restore(self, moment):
         """Puts the data back as they were at `moment`; the cluster stands still for it."""

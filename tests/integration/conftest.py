@@ -1,11 +1,14 @@
 """The production gateway, and the three services apart behind it."""
 
 import concurrent.futures
+import re
 
 import pytest
+import requests
 
 from support.certificates import make_certificates
 from support.gateway import Echo, Gateway, server_tls
+from support.process import wait_until
 from support.server import Server
 from support.stubs import NAMES
 from support.tokens import Issuer
@@ -69,6 +72,18 @@ def start_gateway(tmp_path, certificates, issuer):
 def guarded_server(start_server, database, certificates):
     """A server that serves nobody but the gateway."""
     return start_server(database, flags=server_tls(certificates))
+
+
+@pytest.fixture
+def unmaintained_server(start_server, database):
+    """One that leaves dirty what is dirty, once its maintenance has run."""
+    server = start_server(database, flags=("--maintenance_interval=1h",))
+    wait_until(
+        lambda: re.search(r'^energy_sites_maintenance_runs_total\{.*step="rollups".*\} [1-9]',
+                          requests.get(f"{server.admin_url}/metrics", timeout=5).text, re.MULTILINE),
+        30, "rollups were refolded",
+    )  # fmt: skip
+    return server
 
 
 @pytest.fixture

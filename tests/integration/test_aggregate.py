@@ -9,17 +9,14 @@ import operator
 import os
 import pathlib
 import random
-import re
 import subprocess
 import sys
 import zoneinfo
 
 import pytest
-import requests
 from energysites.v1 import live_data_pb2
 
 from support.calls import create_site, entry, fail, stamp
-from support.process import wait_until
 from support.server import BINARY
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -145,15 +142,8 @@ def random_entries(rng, site_id, start, end, count):
 
 
 @pytest.fixture
-def server(start_server, database):
-    """One that leaves dirty what is dirty, once its maintenance has run."""
-    server = start_server(database, flags=("--maintenance_interval=1h",))
-    wait_until(
-        lambda: re.search(r'^energy_sites_maintenance_runs_total\{.*step="rollups".*\} [1-9]',
-                          requests.get(f"{server.admin_url}/metrics", timeout=5).text, re.MULTILINE),
-        30, "rollups were refolded",
-    )  # fmt: skip
-    return server
+def server(unmaintained_server):
+    return unmaintained_server
 
 
 @pytest.fixture

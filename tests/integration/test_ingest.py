@@ -11,6 +11,7 @@ from google.rpc import error_details_pb2
 from support.calls import JUNE, create_site, entry, failure_of, stamp
 from support.ingest import Ingest, numbered, numbers_stored, refused
 from support.process import wait_until
+from support.stubs import Stubs
 
 
 @pytest.fixture
@@ -311,7 +312,9 @@ def test_a_month_that_was_dropped_meanwhile_is_made_again(stubs, database, site)
     assert numbers_stored(database) == [2]
 
 
-def test_the_buckets_of_a_batch_are_marked(stubs, database, site):
+def test_the_buckets_of_a_batch_are_marked(unmaintained_server, database):
+    stubs = Stubs(unmaintained_server.address)
+    site = create_site(stubs).id
     other = create_site(stubs).id
     quarter = 15 * 60
     stream = Ingest(stubs)
@@ -321,6 +324,7 @@ def test_the_buckets_of_a_batch_are_marked(stubs, database, site):
     marks = database.query("""SELECT site_id, extract(epoch FROM bucket)::bigint
                               FROM live_data_dirty_buckets ORDER BY 1, 2""")
     assert marks == [(site, -quarter), (site, JUNE), (site, JUNE + quarter), (other, JUNE)]
+    stubs.close()
 
 
 def test_a_site_is_deleted_meanwhile(stubs, database, site):

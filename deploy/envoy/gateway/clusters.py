@@ -71,11 +71,9 @@ def service(settings, name, cluster):
 
 def grpc_cluster(name, addresses, **http2_options):
     hosts = [address(one) for one in addresses]
-    # Each address that a name has is an instance, and they come and go.
-    found = {"type": "STRICT_DNS", "dns_refresh_rate": "5s", "respect_dns_ttl": True}
     return {
         "name": name,
-        **({"type": "STATIC"} if all(is_ip(host) for host, _ in hosts) else found),
+        **({"type": "STATIC"} if all(is_ip(host) for host, _ in hosts) else found_by_name()),
         "lb_policy": "LEAST_REQUEST",
         "connect_timeout": "2s",
         "typed_extension_protocol_options": {
@@ -86,6 +84,12 @@ def grpc_cluster(name, addresses, **http2_options):
         },
         "load_assignment": load_assignment(name, hosts),
     }
+
+
+def found_by_name():
+    """Each address that a name has is an instance, and they come and go."""
+    dns = config("extensions.clusters.dns.v3.DnsCluster", dns_refresh_rate="5s", respect_dns_ttl=True)
+    return {"cluster_type": {"name": "envoy.clusters.dns", "typed_config": dns}}
 
 
 def helper(name, host_and_port):
@@ -100,7 +104,7 @@ def jwks(jwt):
     port = url.port or (443 if url.scheme == "https" else 80)
     made = {
         "name": "jwks",
-        "type": "STATIC" if is_ip(url.hostname) else "STRICT_DNS",
+        **({"type": "STATIC"} if is_ip(url.hostname) else found_by_name()),
         "connect_timeout": "2s",
         "load_assignment": load_assignment("jwks", [(url.hostname, port)]),
     }
