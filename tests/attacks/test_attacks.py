@@ -24,9 +24,10 @@ SCALE = int(os.environ.get("ATTACK_SCALE", "1"))
 MOST_MIB = 150
 DESCRIPTORS = 1024
 QUIET_CALLS = 200
-# gRPC 1.51 bounds none of these: what they take grows with what was sent before the server comes to
-# it, and is given back afterwards. It is Envoy that keeps them away.
-UNBOUNDED_WITHOUT_ENVOY = {"rapid_reset", "ping_abuse", "continuation_flood"}
+# gRPC 1.51 does not bound these, and it is Envoy that keeps them away. A call that was taken back
+# takes 4 KiB until the server comes to it. A client that does not confirm the server's limits may
+# send 16 MiB of headers a connection. Both are given back afterwards.
+UNBOUNDED_WITHOUT_ENVOY = {"rapid_reset", "continuation_flood"}
 # Callers share Envoy's connection to the server. Where that one is at its quota, the server cuts off
 # calls of it (UNAVAILABLE), others' too.
 SHARES_THE_QUOTA_BEHIND_ENVOY = {"oversized_messages"}
