@@ -1,21 +1,17 @@
-"""pgBackRest beside a cluster of the tests: its WAL is archived, and it can be restored."""
+"""pgBackRest beside a cluster of the tests, set up by the letter of the page for operators."""
 
-import os
+import re
+import shlex
 import shutil
 
-from support.process import wait_until
+from support.process import ROOT, wait_until
 
-CONFIG = """[global]
-repo1-path={folder}/repository
-log-path={folder}
-lock-path={folder}
-spool-path={folder}
-log-level-file=off
-start-fast=y
-[main]
-pg1-path={data}
-pg1-socket-path={socket}
-"""
+PAGE = (ROOT / "deploy/README.md").read_text(encoding="utf-8")
+
+
+def block(start):
+    """The page's block of code that begins so."""
+    return re.search(rf"^```\w+\n({re.escape(start)}.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)[1]
 
 
 class Archive:
@@ -26,21 +22,27 @@ class Archive:
         folder = f"{cluster.dir}/archive"
         cluster.run("mkdir", folder)
         self._config = f"{folder}/pgbackrest.conf"
-        text = CONFIG.format(folder=folder, data=f"{cluster.dir}/data", socket=cluster.dir)
+        text = block("[global]")
+        for shown, real in {
+            "/var/lib/pgbackrest": f"{folder}/repository",
+            "/var/lib/postgresql/15/main": f"{cluster.dir}/data",
+            "[main]\n": f"log-path={folder}\nlock-path={folder}\nlog-level-file=off\n"
+            f"[main]\npg1-socket-path={cluster.dir}\n",
+        }.items():
+            assert shown in text
+            text = text.replace(shown, real)
         cluster.run("install", "-m", "644", "/dev/null", self._config)
         with open(self._config, "w", encoding="ascii") as file:
             file.write(text)
-        for name, value in (
-            ("archive_mode", "on"),
-            ("archive_command", f"pgbackrest --config={self._config} --stanza=main archive-push %p"),
-        ):
-            cluster.query(f"ALTER SYSTEM SET {name} = '{value}'")
+        for line in block("archive_mode").splitlines():
+            cluster.query(f"ALTER SYSTEM SET {self._here(line)}")
         cluster.stop()
         cluster.start()
-        self._pgbackrest("stanza-create")
+        create, self._back_up = block("pgbackrest --stanza=main stanza-create").splitlines()
+        self._run(create)
 
     def back_up(self):
-        self._pgbackrest("backup", "--type=full")
+        self._run(self._back_up)
         [(stopped,)] = self._cluster.query("SELECT date_trunc('second', clock_timestamp())::text")
         # A moment in the second in which the backup ended cannot be restored.
         later = f"SELECT clock_timestamp() >= '{stopped}'::timestamptz + interval '1 second'"
@@ -50,14 +52,14 @@ class Archive:
         """Puts the data back as they were at `moment`; the cluster stands still for it."""
         self._cluster.stop()
         shutil.rmtree(f"{self._cluster.dir}/data")
-        self._pgbackrest(
-            "restore", "--type=time", f"--target={moment}", "--target-action=promote"
-        )
+        command = block("pgbackrest --stanza=main --type=time").strip()
+        self._run(re.sub(r'--target="[^"]*"', f"--target={shlex.quote(moment)}", command))
         self._cluster.start()
         in_recovery = "SELECT pg_is_in_recovery()"
         wait_until(lambda: self._cluster.query(in_recovery) == [(False,)], 60, "it takes writes")
 
-    def _pgbackrest(self, command, *arguments):
-        self._cluster.run(
-            "pgbackrest", f"--config={self._config}", "--stanza=main", command, *arguments
-        )
+    def _here(self, command):
+        return command.replace("pgbackrest ", f"pgbackrest --config={self._config} ")
+
+    def _run(self, command):
+        self._cluster.run(*shlex.split(self._here(command)))
