@@ -88,3 +88,17 @@ def test_bodies_of_every_kind_go_through_or_are_told_why(gateway, issuer, sites)
     text = json.dumps({**ENTRY, "site_id": str(sites[0])})
     assert rest.call("POST", "/v1/liveData", data=text + " " * (most - len(text))).ok
     check(rest.call("POST", "/v1/liveData", data=text + " " * most), 413, "RESOURCE_EXHAUSTED")
+
+
+def test_a_message_goes_on_whole_or_not_at_all(gateway, issuer):
+    """Over gRPC: the largest that passes, and one byte more."""
+    token = issuer.token()
+    stubs = gateway.stubs(token)
+    request = sites_pb2.CreateSiteRequest(site=site(name="x" * 4194000))
+    request.site.name += "x" * (4194304 - request.ByteSize())
+    refused = fail(stubs.sites.CreateSite, request)
+    assert (refused.code, refused.violations) == ("INVALID_ARGUMENT", [("site.name", "string.max_len")])
+    request.site.name += "x"
+    refused = fail(stubs.sites.CreateSite, request)
+    assert (refused.code, "4194304" in refused.text) == ("RESOURCE_EXHAUSTED", True)
+    stubs.close()

@@ -8,6 +8,8 @@ from typed import typed
 
 # The server's own limit of a message.
 MAX_BODY_BYTES = 4194304
+# With the five bytes that gRPC puts before it.
+MAX_GRPC_BYTES = MAX_BODY_BYTES + 5
 
 
 def all_of(settings, contract):
@@ -60,7 +62,7 @@ def grpc_web():
 
 
 def body_limit():
-    """The limit of a REST body: 413 is said before anything is sent on.
+    """The limit of a REST body, and by route of a gRPC message: 413 before anything is sent on.
 
     10,000 entries of live data fit, indented too.
     """

@@ -8,6 +8,7 @@ import re
 
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
+import filters
 import rate_limits
 from typed import typed
 
@@ -29,6 +30,7 @@ def config(settings, contract):
         "mappers": [
             *(wrong_audience() if settings.jwt else []),
             *(too_many_calls(grpc=True) if settings.jwt else []),
+            too_large_message(),
             # A gRPC call gets its text in `grpc-message`, where JSON would only be noise.
             {"filter": is_grpc(), "body_format_override": text(_TEXT)},
             # /healthz of a healthy server.
@@ -115,6 +117,17 @@ def too_many_calls(grpc):
         for key, value in headers.items()
     ]
     return [found]
+
+
+def too_large_message():
+    """The code that the server itself gives, where Envoy would say UNKNOWN."""
+    return {
+        "filter": all_of(is_grpc(), status(413)),
+        "body_format_override": text(f"A message may have {filters.MAX_BODY_BYTES} bytes."),
+        "headers_to_add": [
+            {"header": {"key": "grpc-status", "value": str(code_pb2.RESOURCE_EXHAUSTED)}}
+        ],
+    }
 
 
 def unknown_fields():

@@ -1,6 +1,7 @@
 """Which cluster a call goes to, and how long it may take."""
 
 import body_check
+import filters
 from clusters import SERVICES
 from typed import config, typed
 
@@ -25,43 +26,47 @@ def all_of(settings, contract):
 
 def grpc(settings, contract):
     """gRPC, and REST once it is transcoded."""
-    unbuffered = {
-        "envoy.filters.http.buffer": config(
-            "extensions.filters.http.buffer.v3.BufferPerRoute", disabled=True
-        ),
-        **body_check.off(settings),
-    }
+    # A message goes on when it is there as a whole: neither a slow nor an endless one takes anything
+    # from the server, which looks at its size only then.
+    whole = own_buffer(settings, buffer={"max_request_bytes": filters.MAX_GRPC_BYTES})
+    as_it_comes = own_buffer(settings, disabled=True)
     found = []
     for service, cluster in SERVICES.items():
         path = f"/energysites.v1.{service}/"
-        streams = [
-            method.name for owner, method in contract.methods()
-            if owner.name == service and (method.client_streaming or method.server_streaming)
-        ]  # fmt: skip
-        if streams:
-            # Streams last as long as they have something to say; those that are silent for long are
-            # closed, and so is one whose client takes nothing.
-            regex = f"{path.replace('.', chr(92) + '.')}({'|'.join(streams)})"
+        # Streams last as long as they have something to say; those that are silent for long are
+        # closed, and so is one whose client takes nothing.
+        stream = {
+            "cluster": cluster, "timeout": "0s", "idle_timeout": "300s", "retry_policy": RETRY,
+        }  # fmt: skip
+        for owner, method in contract.methods():
+            if owner.name != service or not (method.client_streaming or method.server_streaming):
+                continue
             found.append({
-                "match": {"safe_regex": {"regex": regex}, "headers": [_GRPC]},
-                "typed_per_filter_config": unbuffered,
-                "route": {
-                    "cluster": cluster, "timeout": "0s", "idle_timeout": "300s",
-                    "retry_policy": RETRY,
-                },
+                "match": {"path": path + method.name, "headers": [_GRPC]},
+                "typed_per_filter_config": as_it_comes if method.client_streaming else whole,
+                "route": stream,
             })  # fmt: skip
         found.append({
             "match": {"prefix": path, "headers": [_GRPC]},
-            "typed_per_filter_config": unbuffered,
+            "typed_per_filter_config": whole,
             "route": call(settings, cluster),
         })  # fmt: skip
-    # Reflection and health, which every instance has.
+    # Reflection, which is a stream, and health; every instance has them.
     found.append({
         "match": {"prefix": "/", "headers": [_GRPC]},
-        "typed_per_filter_config": unbuffered,
+        "typed_per_filter_config": as_it_comes,
         "route": call(settings, SERVICES["Sites"]),
     })  # fmt: skip
     return found
+
+
+def own_buffer(settings, **of_route):
+    return {
+        "envoy.filters.http.buffer": config(
+            "extensions.filters.http.buffer.v3.BufferPerRoute", **of_route
+        ),
+        **body_check.off(settings),
+    }
 
 
 def rest(settings):
