@@ -22,11 +22,11 @@ Connection::Connection(const DsnSource& dsn) : connection_base(policy_), policy_
 
 Connection::~Connection() { close(); }
 
-bool Connection::IsGone() const {
+bool Connection::IsReady() const {
   // A cancellation that met the ROLLBACK has left a transaction open.
-  if (PQtransactionStatus(policy_.raw) != PQTRANS_IDLE) return true;
+  if (PQtransactionStatus(policy_.raw) != PQTRANS_IDLE) return false;
   pollfd descriptor = {PQsocket(policy_.raw), POLLRDHUP, 0};
-  return poll(&descriptor, 1, /*timeout=*/0) > 0;
+  return poll(&descriptor, 1, /*timeout=*/0) == 0;
 }
 
 void Connection::Abandon() { shutdown(PQsocket(policy_.raw), SHUT_RDWR); }

@@ -25,9 +25,9 @@ class Connection final : public pqxx::connection_base {
 
   PGconn* raw() { return policy_.raw; }
 
-  // Whether nothing can be asked of it: the other side has ended it while it lay idle, or it is not
-  // idle where it should be.
-  bool IsGone() const;
+  // Whether a transaction can begin: none is open, and the other side has not ended the connection
+  // while it lay idle.
+  bool IsReady() const;
   // Ends it under a call that waits for an answer, which then fails. From any thread.
   void Abandon();
 

@@ -49,10 +49,10 @@ std::vector<Statements> AllStatements() {
 }
 
 Connection& Session::Connect() {
-  if (connection_ != nullptr && (options_.holds_locks || !connection_->IsGone())) {
-    return *connection_;
-  }
+  if (connection_ != nullptr && connection_->IsReady()) return *connection_;
+  const bool lost_locks = connection_ != nullptr && options_.holds_locks;
   Lose();
+  if (lost_locks) throw pqxx::broken_connection("the connection was lost, and its locks with it");
   Replace(std::make_unique<Connection>(options_.dsn));
   try {
     SetUp(*connection_);

@@ -31,7 +31,7 @@ struct SessionOptions {
   absl::Duration lock_timeout = absl::Seconds(5);
   absl::Duration idle_in_transaction_timeout = absl::Seconds(30);
   // Whether the connection holds locks of its own. If it is lost while it lies idle, the next call
-  // then fails rather than go on, unnoticed, on one without them.
+  // then fails as UNAVAILABLE rather than go on, unnoticed, on one without them.
   bool holds_locks = false;
   // Told each time that a connection broke; from the session's thread.
   std::function<void()> on_connection_lost = nullptr;

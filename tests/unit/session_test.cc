@@ -2,6 +2,7 @@
 #include "storage/session.h"
 
 #include <condition_variable>
+#include <functional>
 #include <future>
 #include <mutex>
 #include <string>
@@ -95,6 +96,25 @@ TEST_F(SessionTest, AConnectionLostWhileIdleIsReplacedUnnoticed) {
   ASSERT_THAT(next, IsOk());
   EXPECT_NE(*next, pid);
   EXPECT_EQ(*Select(session, "SHOW timezone"), "UTC");
+}
+
+// Regression: a leader whose cancelled ROLLBACK had left a transaction open went on with it for ever.
+TEST_F(SessionTest, WhoHoldsLocksIsToldThatItsConnectionWasLost) {
+  SessionOptions options = AppSession();
+  options.holds_locks = true;
+  Session session(options);
+  const std::vector<std::function<void(const std::string&)>> losses = {
+      [&](const std::string& pid) {
+        Ask(absl::StrCat("SELECT pg_terminate_backend(", pid, ", 20000)"));
+      },
+      [&](const std::string&) { PQclear(PQexec(session.connection().raw(), "BEGIN")); }};
+  for (const auto& lose : losses) {
+    const auto pid = Select(session, "SELECT pg_backend_pid()");
+    ASSERT_THAT(pid, IsOk());
+    lose(*pid);
+    EXPECT_THAT(Select(session, "SELECT 1"), StatusIs(absl::StatusCode::kUnavailable));
+    EXPECT_THAT(Select(session, "SELECT 1"), IsOk());
+  }
 }
 
 // Regression: a database that stands still held a call without a deadline for ever.
