@@ -1,12 +1,12 @@
 """What tests of faults share: a durable PostgreSQL that they may break, and the report."""
 
+import contextlib
 import pathlib
 
 import pytest
 from report import Report, Reporter
-from support.postgres import Postgres
 from support.proxy import Proxy
-from support.server import migrate
+from support.server import migrated_cluster
 from support.stubs import Stubs
 
 REPORT = pytest.StashKey[Report]()
@@ -53,27 +53,15 @@ def rounds(request):
 @pytest.fixture
 def start_cluster():
     """`start_cluster(**arguments)`: a durable PostgreSQL that ends with the test."""
-    clusters = []
-
-    def start(**arguments):
-        clusters.append(Postgres(durable=True, **arguments))
-        clusters[-1].make_template(migrate)
-        return clusters[-1]
-
-    yield start
-    for cluster in clusters:
-        cluster.remove()
+    with contextlib.ExitStack() as clusters:
+        yield lambda **arguments: clusters.enter_context(migrated_cluster(durable=True, **arguments))
 
 
 @pytest.fixture(scope="session")
 def cluster():
     """A durable PostgreSQL. Tests may stop it, and leave it so; its settings they leave alone."""
-    cluster = Postgres(durable=True)
-    try:
-        cluster.make_template(migrate)
+    with migrated_cluster(durable=True) as cluster:
         yield cluster
-    finally:
-        cluster.remove()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """IngestLiveData under faults: whatever breaks, every entry is stored once."""
 
-import contextlib
 import itertools
 import os
 import pathlib
@@ -14,10 +13,9 @@ from energysites.v1 import live_data_pb2
 
 from support.calls import JUNE, create_site, entry, failure_of, stamp
 from support.ingest import Ingest, numbered, numbers_stored
-from support.postgres import Postgres
 from support.process import wait_until
 from support.proxy import Proxy
-from support.server import migrate
+from support.server import migrated_cluster
 from support.stubs import Stubs
 
 # More of both in nightly runs: a million rows and a cut every two seconds.
@@ -152,14 +150,8 @@ def test_the_server_is_killed_under_a_stream(server, stubs, database):
 @pytest.fixture
 def cluster():
     """A PostgreSQL of the test's own, which it may stop."""
-    cluster = Postgres(durable=True)
-    try:
-        cluster.make_template(migrate)
+    with migrated_cluster(durable=True) as cluster:
         yield cluster
-    finally:
-        with contextlib.suppress(RuntimeError):  # It may be started already.
-            cluster.start()
-        cluster.remove()
 
 
 def test_the_database_crashes_under_a_stream(cluster, start_server):
