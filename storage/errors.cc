@@ -223,6 +223,10 @@ bool IsWorthRetrying(const absl::Status& status) {
          HasSqlState(status, "23505");
 }
 
+bool IsLockConflict(const absl::Status& status) {
+  return HasSqlState(status, "55P03") || HasSqlState(status, "40P01");
+}
+
 absl::Status Unfinished() {
   absl::Status status = absl::UnavailableError("unfinished");
   status.SetPayload(kUnfinishedUrl, absl::Cord());

@@ -63,6 +63,9 @@ absl::Status StatusFromException();
 // deadlock, a serialization failure, or a lost race for a request_id.
 bool IsWorthRetrying(const absl::Status& status);
 
+// Whether other transactions were in the way: a lock was not got in time, or there was a deadlock.
+bool IsLockConflict(const absl::Status& status);
+
 // Not for callers: the job did a part of its work and wants its turn again, after the others.
 absl::Status Unfinished();
 bool IsUnfinished(const absl::Status& status);

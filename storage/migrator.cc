@@ -6,6 +6,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "storage/errors.h"
 
 namespace energysites::storage {
@@ -76,6 +78,26 @@ absl::StatusOr<std::vector<Migration>> Missing(pqxx::connection& connection,
   return missing;
 }
 
+// A lock that is waited for lets nobody else pass.
+constexpr char kSetLockTimeout[] = "SET LOCAL lock_timeout = '2s'";
+constexpr absl::Duration kPauseBetweenTries = absl::Seconds(1);
+constexpr absl::Duration kPatience = absl::Minutes(5);
+
+absl::Status TryToApply(pqxx::connection& connection, const Migration& migration) {
+  try {
+    pqxx::work tx(connection);
+    tx.exec(kSetLockTimeout);
+    tx.exec(migration.sql);
+    tx.exec_params0(kRecord, migration.version, migration.name, Checksum(tx, migration));
+    tx.commit();
+    return absl::OkStatus();
+  } catch (const pqxx::sql_error&) {
+    const absl::Status status = StatusFromException();
+    if (!IsLockConflict(status)) throw;
+    return status;
+  }
+}
+
 // Looks at the whole history first, so that a refused run changes nothing.
 absl::Status Apply(pqxx::connection& connection, const std::vector<Migration>& migrations,
                    const std::function<void(absl::string_view)>& report) {
@@ -83,11 +105,17 @@ absl::Status Apply(pqxx::connection& connection, const std::vector<Migration>& m
   const auto missing = Missing(connection, migrations);
   if (!missing.ok()) return missing.status();
   for (const Migration& migration : *missing) {
-    pqxx::work tx(connection);
     report(absl::StrCat("applying ", migration.name));
-    tx.exec(migration.sql);
-    tx.exec_params0(kRecord, migration.version, migration.name, Checksum(tx, migration));
-    tx.commit();
+    const absl::Time limit = absl::Now() + kPatience;
+    while (!TryToApply(connection, migration).ok()) {
+      if (absl::Now() > limit) {
+        return absl::AbortedError(absl::StrCat(
+            "migration ", migration.name,
+            " did not get its locks: long transactions hold them; try again when they are over"));
+      }
+      report("other transactions are in the way; trying again");
+      absl::SleepFor(kPauseBetweenTries);
+    }
   }
   return absl::OkStatus();
 }

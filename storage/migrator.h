@@ -17,8 +17,12 @@ namespace energysites::storage {
 // what the service needs and no more. One run at a time: a second waits. `report` gets a line for
 // each step.
 //
-// Returns FAILED_PRECONDITION if an applied migration's text has changed since, or if the database
-// has one that is not in `migrations`; UNAVAILABLE if the database is away.
+// Servers may run meanwhile. Calls wait for at most two seconds behind a migration that waits for
+// its locks; it then lets them go first, and is tried again for up to five minutes.
+//
+// Returns ABORTED if it did not get them, and nothing of that migration is done then;
+// FAILED_PRECONDITION if an applied migration's text has changed since, or if the database has one
+// that is not in `migrations`; UNAVAILABLE if the database is away.
 absl::Status Migrate(const std::string& owner_dsn, const std::string& app_user,
                      const std::vector<Migration>& migrations,
                      const std::function<void(absl::string_view)>& report);

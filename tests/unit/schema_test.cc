@@ -1,7 +1,9 @@
 // Migrations, what the roles may do, and partitions, on a real PostgreSQL.
 #include <future>
 #include <limits>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -82,6 +84,29 @@ TEST_F(MigratorTest, AFailedMigrationLeavesNothing) {
       MigrateTo(MigrationsAnd({9000, "9000_bad", "CREATE TABLE extra (id int); nonsense"})).ok());
   EXPECT_EQ(Query(dsn_, "SELECT to_regclass('extra') IS NULL"), "t");
   EXPECT_THAT(MigrateTo(MigrationsAnd(kExtra)), IsOk());
+}
+
+// Regression: a migration under load that met a deadlock failed, and one that waited for a long
+// transaction kept all calls waiting behind it.
+TEST_F(MigratorTest, WaitsForOthersAsideFromTheirQueue) {
+  ASSERT_THAT(MigrateTo(Migrations()), IsOk());
+  pqxx::connection reader(dsn_);
+  std::optional<pqxx::work> reading(std::in_place, reader);
+  reading->exec("SELECT FROM sites");
+  std::promise<void> in_the_way;
+  const auto told = [&, once = false](absl::string_view line) mutable {
+    if (!absl::StrContains(line, "in the way") || std::exchange(once, true)) return;
+    in_the_way.set_value();
+  };
+  auto migrating = std::async(std::launch::async, [&] {
+    return Migrate(dsn_, kApp, MigrationsAnd({9000, "9000_more", "ALTER TABLE sites ADD more int"}),
+                   told);
+  });
+  in_the_way.get_future().wait();
+  EXPECT_EQ(Query(dsn_, "SELECT count(*) FROM sites"), "0");
+  reading.reset();
+  EXPECT_THAT(migrating.get(), IsOk());
+  EXPECT_EQ(Query(dsn_, "SELECT count(more) FROM sites"), "0");
 }
 
 TEST_F(MigratorTest, TwoRunsAtOnceApplyOnce) {
