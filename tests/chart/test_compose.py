@@ -35,9 +35,9 @@ def test_the_command_shown_makes_a_configuration_for_envoy(tmp_path):
     text = COMPOSE.read_text(encoding="utf-8")
     shown = re.search(r"^#   (deploy/envoy/render .*?\n.*?)>build/compose", text, re.M | re.S)[1]
     command = re.sub(r"^# *", "", shown, flags=re.MULTILINE)
-    # What the release has, as far as this build has it.
+    # What is copied there before.
     (tmp_path / "build").mkdir()
-    (tmp_path / "build" / "release").symlink_to(BUILD.resolve())
+    (tmp_path / "build" / "compose").symlink_to(BUILD.resolve())
     command = command.replace("deploy/", f"{ROOT}/deploy/")
     made = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True,
                           check=True).stdout  # fmt: skip

@@ -67,6 +67,13 @@ def test_the_example(tmp_path, certificates, issuer):
     validate(render(yaml.safe_load(text)), tmp_path)
 
 
+def test_a_contract_that_envoy_will_find_elsewhere():
+    settings = local_settings(8080, 50051)
+    elsewhere = {**settings, "descriptor_set": "/nowhere/x.pb"}
+    made = render(elsewhere, "--descriptor_set", settings["descriptor_set"])
+    assert made == render(settings).replace(settings["descriptor_set"], "/nowhere/x.pb")
+
+
 def test_the_two_differ_only_by_their_settings(certificates, issuer):
     """What the local one has, the production one has too: no filter, route or limit is missing."""
     local = yaml.safe_load(render(local_settings(8080, 50051)))

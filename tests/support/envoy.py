@@ -10,10 +10,10 @@ from support.process import BUILD, ROOT, Process, free_ports
 BINARY = ROOT / ".deps" / "venv" / "bin" / "envoy"
 
 
-def render(settings):
+def render(settings, *options):
     """Envoy's configuration as YAML; raises subprocess.CalledProcessError with a text."""
     return subprocess.run(
-        [ROOT / "deploy/envoy/render", "-"], input=yaml.safe_dump(settings), text=True,
+        [ROOT / "deploy/envoy/render", "-", *options], input=yaml.safe_dump(settings), text=True,
         capture_output=True, check=True,
     ).stdout  # fmt: skip
 

@@ -1,5 +1,6 @@
 """deploy/envoy/render: settings in, Envoy's configuration out."""
 
+import argparse
 import pathlib
 import sys
 
@@ -22,13 +23,19 @@ class Dumper(yaml.SafeDumper):
 
 
 def main(arguments):
-    if len(arguments) != 1:
-        return "usage: deploy/envoy/render SETTINGS"
+    usage = argparse.ArgumentParser(prog="deploy/envoy/render", allow_abbrev=False)
+    usage.add_argument("settings", metavar="SETTINGS", help="a file, or - for standard input")
+    usage.add_argument(
+        "--descriptor_set", metavar="FILE",
+        help="energy_sites.pb, where it is not yet at the place that the settings give to Envoy",
+    )  # fmt: skip
+    given = usage.parse_args(arguments)
     try:
-        source = sys.stdin if arguments[0] == "-" else open(arguments[0], encoding="utf-8")
+        source = sys.stdin if given.settings == "-" else open(given.settings, encoding="utf-8")
         with source:
             settings = parse(yaml.safe_load(source))
-        contract = Contract(pathlib.Path(settings.descriptor_set).read_bytes())
+        descriptor_set = given.descriptor_set or settings.descriptor_set
+        contract = Contract(pathlib.Path(descriptor_set).read_bytes())
         config = bootstrap.config(settings, contract)
     except (OSError, DecodeError, SettingsError, yaml.YAMLError) as error:
         return f"render: {error}"

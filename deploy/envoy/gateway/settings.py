@@ -77,7 +77,7 @@ class Settings:
     """
 
     listen: str  # address:port
-    descriptor_set: str  # energy_sites.pb of the build.
+    descriptor_set: str  # energy_sites.pb of the build, where Envoy finds it.
     upstream: Upstream
     tls: Tls | None
     jwt: Jwt | None
