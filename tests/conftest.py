@@ -15,8 +15,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 from support import stubs as stub_support
+from support.certificates import make_certificates
 from support.envoy import Envoy, Rest
 from support.server import Server, migrated_cluster
+from support.tokens import Issuer
 
 # Before any test module is imported: they import the generated messages.
 stub_support.generate()
@@ -78,6 +80,19 @@ def stubs(request):
         clients = stub_support.Stubs(request.getfixturevalue("server").address)
     yield clients
     clients.close()
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory):
+    """The folder with them."""
+    folder = tmp_path_factory.mktemp("certificates")
+    make_certificates(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def issuer(tmp_path_factory):
+    return Issuer(tmp_path_factory.mktemp("issuer"))
 
 
 @pytest.fixture

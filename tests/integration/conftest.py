@@ -6,12 +6,10 @@ import re
 import pytest
 import requests
 
-from support.certificates import make_certificates
 from support.gateway import Echo, Gateway, server_tls
 from support.process import wait_until
 from support.server import Server
 from support.stubs import NAMES
-from support.tokens import Issuer
 
 
 def pytest_addoption(parser):
@@ -39,19 +37,6 @@ def pytest_collection_modifyitems(config, items):
              and item.get_closest_marker("one_server") is None]  # fmt: skip
     config.hook.pytest_deselected(items=[item for item in items if item not in apart])
     items[:] = apart
-
-
-@pytest.fixture(scope="session")
-def certificates(tmp_path_factory):
-    """The folder with them."""
-    folder = tmp_path_factory.mktemp("certificates")
-    make_certificates(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def issuer(tmp_path_factory):
-    return Issuer(tmp_path_factory.mktemp("issuer"))
 
 
 @pytest.fixture

@@ -42,11 +42,15 @@ class Envoy:
         self.start(local_settings(free_ports(1)[0], grpc_port, **settings), folder, ready)
 
     def start(self, settings, folder, ready):
-        self.address = settings["listen"]
-        self.port = int(self.address.rpartition(":")[2])
-        self.url = f"{'https' if self.ca else 'http'}://{self.address}"
+        self.run(render(settings), settings["listen"], folder, ready)
+
+    def run(self, configuration, address, folder, ready=True):
+        """With `configuration`, a text, which listens on `address`."""
+        self.address = address
+        self.port = int(address.rpartition(":")[2])
+        self.url = f"{'https' if self.ca else 'http'}://{address}"
         config = folder / f"envoy-{self.port}.yaml"
-        config.write_text(render(settings))
+        config.write_text(configuration)
         self.process = Process(
             [BINARY, "--config-path", config, "--disable-hot-restart", "--concurrency", 1,
              "--log-level", "warning", "--file-flush-interval-msec", 100],

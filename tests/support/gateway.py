@@ -51,7 +51,7 @@ class Gateway(Envoy):
         return Rest(self.url, self.ca, {**authorization, **headers})
 
     def stubs(self, token=None):
-        credentials = grpc.ssl_channel_credentials(self.ca.read_bytes())
+        credentials = grpc.ssl_channel_credentials(self.ca.read_bytes()) if self.ca else None
         if token:
             credentials = grpc.composite_channel_credentials(
                 credentials, grpc.access_token_call_credentials(token)
