@@ -6,7 +6,7 @@ import subprocess
 import kubernetes_validate
 import pytest
 import yaml
-from support.chart import KUBERNETES, Chart
+from support.chart import KUBERNETES, Chart, gateway_values
 from support.process import ROOT
 from support.server import BINARY
 
@@ -24,6 +24,8 @@ SETUPS = {
         "flags": {"max_message_bytes": 8388608, "queue_limit": 500, "statement_timeout": "10s"},
         "imagePullSecrets": [{"name": "pull"}],
     },
+    "gateway": gateway_values,
+    "gateway behind what ends TLS": lambda: gateway_values(tls=None),
 }
 SERVERS = {"meadow-energy-sites-sites", "meadow-energy-sites-configurations",
            "meadow-energy-sites-live-data"}  # fmt: skip
@@ -37,7 +39,8 @@ def chart(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=SETUPS, ids=lambda name: name.replace(" ", "-"))
 def objects(request, chart):
-    return chart.objects(SETUPS[request.param])
+    values = SETUPS[request.param]
+    return chart.objects(values() if callable(values) else values)
 
 
 def containers(objects):
@@ -110,9 +113,9 @@ def test_arguments_are_flags_of_the_program(objects):
         done = subprocess.run([BINARY, command, *values, "--print_config"], capture_output=True,
                               text=True, check=False)  # fmt: skip
         assert done.returncode == 0, (name, done.stderr)
-        # Those files are mounted.
+        # All files are mounted.
         mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
-        files = [a.partition("=")[2] for a in arguments if "_url_file=" in a]
+        files = [a.partition("=")[2] for a in arguments if "=/" in a]
         assert files and {file.rpartition("/")[0] for file in files} <= mounts, name
 
 
@@ -166,6 +169,44 @@ def test_only_envoy_reaches_the_services(objects):
     covered = {name for policy in policies.values()
                for name in objects.selected(policy["spec"]["podSelector"])}  # fmt: skip
     assert covered == set(objects.pods())
+
+
+@pytest.mark.parametrize(("changes", "scheme", "port", "service_port"), [
+    (None, "http", 8080, 80),
+    ({}, "https", 8443, 443),
+    ({"tls": None, "listen": "0.0.0.0:8000"}, "http", 8000, 80),
+], ids=["no gateway", "gateway", "gateway behind what ends TLS"])  # fmt: skip
+def test_what_asks_envoy_speaks_as_it_does(chart, changes, scheme, port, service_port):
+    objects = chart.objects({} if changes is None else gateway_values(**changes))
+    (container,) = objects.pods()[ENVOY]["spec"]["containers"]
+    assert container["ports"] == [{"name": scheme, "containerPort": port}]
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        wanted = {"path": "/livez", "port": scheme, "scheme": scheme.upper()}
+        assert container[probe]["httpGet"] == wanted
+    (of_service,) = objects.of("Service")[ENVOY]["spec"]["ports"]
+    assert of_service == {"name": scheme, "port": service_port, "targetPort": scheme}
+    (rule,) = objects.of("NetworkPolicy")[ENVOY]["spec"]["ingress"]
+    assert rule["ports"] == [{"port": scheme}]
+
+
+def test_the_port_of_the_service_may_be_another(chart):
+    values = gateway_values() | {"envoy": {"service": {"port": 8443}}}
+    (of_service,) = chart.objects(values).of("Service")[ENVOY]["spec"]["ports"]
+    assert of_service["port"] == 8443
+
+
+def test_envoy_refuses_calls_before_it_has_no_memory(objects):
+    config = yaml.safe_load(objects.of("ConfigMap")[ENVOY]["data"]["envoy.yaml"])
+    heap = config["overload_manager"]["resource_monitors"][1]["typed_config"]["max_heap_size_bytes"]
+    (container,) = objects.pods()[ENVOY]["spec"]["containers"]
+    assert heap < int(container["resources"]["limits"]["memory"].removesuffix("Mi")) * 2**20
+
+
+def test_who_installs_it_is_told_whom_it_trusts(chart):
+    assert "trusts everybody" in chart.notes({})
+    for changes in ({}, {"tls": None}):
+        notes = chart.notes(gateway_values(**changes))
+        assert "trusts everybody" not in notes and "needs a token" in notes
 
 
 def test_scalers_budgets_and_spreads_are_of_deployments(objects):
@@ -237,14 +278,31 @@ def test_the_metrics_are_scraped_once(chart):
     {"database": {"url": "postgresql://visible"}},
     {"deployments": {"sites": {"minReplicas": 0}}},
     {"flags": {"listen_address": "0.0.0.0:1"}},
+    {"flags": {"identity": "none"}},
     {"flags": {"--queue_limit": 1}},
     {"flags": {"queue_limit": 1.5}},
     {"networkPolicy": {"prometheus": []}},
     {"envoy": {"service": {"port": 0}}},
+    {"gateway": {"secrets": ["one"], "serverSecret": "two", "key": "visible"}},
 ], ids=str)  # fmt: skip
 def test_wrong_values_are_refused(chart, values):
     done = chart.template(values)
     assert done.returncode != 0 and "schema" in done.stderr, done.stdout[:200]
+
+
+@pytest.mark.parametrize("left", ["configuration", "secrets", "serverSecret"])
+def test_half_a_gateway_is_refused(chart, left):
+    values = gateway_values()
+    del values["gateway"][left]
+    done = chart.template(values)
+    assert done.returncode != 0 and f"at '/gateway': missing property '{left}'" in done.stderr
+
+
+def test_a_gateway_that_cannot_work_is_refused(chart):
+    values = gateway_values(jwt=None)
+    assert "must be made of settings with `jwt`" in chart.template(values).stderr
+    values["gateway"]["configuration"] = "listen: 0.0.0.0:8443"
+    assert "must be what deploy/envoy/render prints" in chart.template(values).stderr
 
 
 def test_the_page_says_how_many_connections_the_pods_may_open(chart):

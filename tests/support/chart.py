@@ -1,14 +1,45 @@
 """The Helm chart as it is packaged, rendered with values, and what is in the result."""
 
 import os
+import re
+import shlex
 import subprocess
 
 import yaml
 
+from support.envoy import render
 from support.process import BUILD, ROOT
 
 HELM = ROOT / ".deps" / "bin" / "helm"
 KUBERNETES = "1.37.0"
+
+
+PAGE = ROOT / "deploy/chart/README.md"
+
+
+def gateway_values(**changes):
+    """Those of the chart's page, with the chart's settings of the gateway but for `changes`."""
+    (shown,) = re.findall(r"```yaml\n( *gateway:\n.*?)```", PAGE.read_text(), re.DOTALL)
+    values = yaml.safe_load(shown)
+    settings = yaml.safe_load((ROOT / "deploy/chart/gateway.example.yaml").read_text())
+    values["gateway"]["configuration"] = render(
+        {**settings, **changes}, "--descriptor_set", BUILD / "energy_sites.pb"
+    )
+    return values
+
+
+def secrets_of_the_page():
+    """What the chart's page makes by kubectl: Secret -> key -> file."""
+    made = {}
+    page = PAGE.read_text().replace("\\\n", "")
+    for line in re.findall(r"^ *kubectl create secret (.*)", page, re.MULTILINE):
+        kind, name, *options = shlex.split(line)
+        keys = {"generic": {}, "tls": {"--cert": "tls.crt", "--key": "tls.key"}}[kind]
+        made[name] = {}
+        for option, _, value in (one.partition("=") for one in options):
+            key = keys[option] if option in keys else value.partition("=")[0]
+            made[name][key] = value.rpartition("=")[2]
+    return made
 
 
 class Chart:
@@ -33,6 +64,18 @@ class Chart:
         """`helm template`, its output or its errors."""
         command = [HELM, "template", release, self.path, "--kube-version", KUBERNETES]
         return self._run([*command, "--values", "-"], yaml.safe_dump(values))
+
+    def notes(self, values):
+        """What `helm install` prints at its end, which `helm template` keeps to itself."""
+        shown = self.path / "templates" / "shown.yaml"
+        shown.write_text('notes: {{ include (print .Template.BasePath "/NOTES.txt") . | toJson }}')
+        try:
+            done = self.template(values)
+        finally:
+            shown.unlink()
+        assert done.returncode == 0, done.stderr
+        (notes,) = [one for one in yaml.safe_load_all(done.stdout) if one and "notes" in one]
+        return notes["notes"]
 
     def objects(self, values):
         done = self.template(values)

@@ -73,6 +73,31 @@ topologySpreadConstraints:
 {{- end }}
 {{- end -}}
 
+{{/* Envoy's configuration: the gateway's, or the chart's own, which trusts everybody. Both have
+     RELEASE where the names of this release begin. */}}
+{{- define "energy-sites.envoyConfig" -}}
+{{- with .Values.gateway.configuration -}}
+{{- /* Envoy would not start with the former; the services would refuse each call of the latter. */ -}}
+{{- if not (hasPrefix "# Made by deploy/envoy/render" .) -}}
+{{- fail "gateway.configuration: must be what deploy/envoy/render prints" -}}
+{{- else if not (contains "envoy.filters.http.jwt_authn" .) -}}
+{{- fail "gateway.configuration: must be made of settings with `jwt`" -}}
+{{- end -}}
+{{- end -}}
+{{- $own := .Files.Get "files/envoy.yaml" | required "files/envoy.yaml is missing: deploy/package_chart makes the chart with it" -}}
+{{- .Values.gateway.configuration | default $own | replace "RELEASE-" (printf "%s-" (include "energy-sites.name" .)) -}}
+{{- end -}}
+
+{{/* What clients see of that, as JSON: scheme (http, or https where Envoy has a certificate), the
+     port in the pod, and the port of the Service. */}}
+{{- define "energy-sites.edge" -}}
+{{- $listener := first (include "energy-sites.envoyConfig" . | fromYaml).static_resources.listeners -}}
+{{- $tls := hasKey (first $listener.filter_chains) "transport_socket" -}}
+{{- $scheme := ternary "https" "http" $tls -}}
+{{- dict "scheme" $scheme "port" $listener.address.socket_address.port_value
+         "servicePort" (.Values.envoy.service.port | default (ternary 443 80 $tls)) | toJson -}}
+{{- end -}}
+
 {{/* Mounts and volumes of the database's secrets: (list . (list "database" "owner")). A mounted
      secret follows its changes; one in the environment would not. */}}
 {{- define "energy-sites.databaseMounts" -}}
