@@ -98,7 +98,8 @@ TEST_F(SessionTest, AConnectionLostWhileIdleIsReplacedUnnoticed) {
   EXPECT_EQ(*Select(session, "SHOW timezone"), "UTC");
 }
 
-// Regression: a leader whose cancelled ROLLBACK had left a transaction open went on with it for ever.
+// Regression: a leader whose cancelled ROLLBACK had left a transaction open went on with it for
+// ever.
 TEST_F(SessionTest, WhoHoldsLocksIsToldThatItsConnectionWasLost) {
   SessionOptions options = AppSession();
   options.holds_locks = true;
