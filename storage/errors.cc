@@ -55,9 +55,10 @@ absl::Status NotFound(absl::string_view type, absl::string_view name, absl::stri
 absl::Status StatusFromSqlError(const pqxx::sql_error& error) {
   const std::string& state = error.sqlstate();
   absl::Status status;
-  if (absl::StartsWith(state, "08") || absl::StartsWith(state, "57P") || state == "53300" ||
-      state == "25006") {
+  if (state.empty() || absl::StartsWith(state, "08") || absl::StartsWith(state, "57P") ||
+      state == "53300" || state == "25006") {
     // Connection lost, server stopping or starting, out of connections, or a read-only standby.
+    // Whatever the server says has a state: without one it is libpq that lost the connection.
     status = DatabaseUnavailable("the database takes no connections now");
   } else if (state == "57014") {
     status = absl::DeadlineExceededError("the database took too long; the call was stopped");
@@ -211,7 +212,8 @@ absl::Status StatusFromException() {
   } catch (const pqxx::transaction_rollback& error) {
     absl::Status status = absl::AbortedError("another call was changing the same data; try again");
     status = WithRetryInfo(WithErrorInfo(status, "CONFLICT"));
-    status.SetPayload(kSqlStateUrl, absl::Cord("40001"));
+    const bool deadlock = dynamic_cast<const pqxx::deadlock_detected*>(&error) != nullptr;
+    status.SetPayload(kSqlStateUrl, absl::Cord(deadlock ? "40P01" : "40001"));
     return status;
   } catch (const std::exception& error) {
     return absl::InternalError(error.what());

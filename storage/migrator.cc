@@ -91,7 +91,7 @@ absl::Status TryToApply(pqxx::connection& connection, const Migration& migration
     tx.exec_params0(kRecord, migration.version, migration.name, Checksum(tx, migration));
     tx.commit();
     return absl::OkStatus();
-  } catch (const pqxx::sql_error&) {
+  } catch (...) {
     const absl::Status status = StatusFromException();
     if (!IsLockConflict(status)) throw;
     return status;

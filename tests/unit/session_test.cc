@@ -42,6 +42,35 @@ class SessionTest : public DatabaseTest {
   }
 };
 
+absl::Status StatusOf(const std::function<void()>& fails) {
+  try {
+    fails();
+  } catch (...) {
+    return StatusFromException();
+  }
+  return absl::OkStatus();
+}
+
+// Regression: a connection that was cut while a statement was prepared counted as a fault of ours.
+TEST(StatusFromExceptionTest, WhatHasNoStateIsALostConnection) {
+  const absl::Status status = StatusOf(
+      [] { throw pqxx::sql_error("server closed the connection unexpectedly", "name", nullptr); });
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kUnavailable));
+  EXPECT_EQ(DetailOf<google::rpc::RetryInfo>(status).retry_delay().seconds(), 1);
+}
+
+TEST(StatusFromExceptionTest, ADeadlockIsAConflictOfLocks) {
+  const absl::Status deadlock =
+      StatusOf([] { throw pqxx::deadlock_detected("deadlock detected"); });
+  EXPECT_THAT(deadlock, StatusIs(absl::StatusCode::kAborted));
+  EXPECT_TRUE(IsLockConflict(deadlock));
+  EXPECT_TRUE(IsWorthRetrying(deadlock));
+  const absl::Status serialization =
+      StatusOf([] { throw pqxx::serialization_failure("could not serialize access"); });
+  EXPECT_FALSE(IsLockConflict(serialization));
+  EXPECT_TRUE(IsWorthRetrying(serialization));
+}
+
 // Every statement of every repository is SQL that the app role may run.
 TEST_F(SessionTest, EveryStatementPrepares) {
   pqxx::connection connection(Dsn(kApp));
