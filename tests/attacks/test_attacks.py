@@ -28,9 +28,6 @@ QUIET_CALLS = 200
 # takes 4 KiB until the server comes to it. A client that does not confirm the server's limits may
 # send 16 MiB of headers a connection. Both are given back afterwards.
 UNBOUNDED_WITHOUT_ENVOY = {"rapid_reset", "continuation_flood"}
-# Callers share Envoy's connection to the server. Where that one is at its quota, the server cuts off
-# calls of it (UNAVAILABLE), others' too.
-SHARES_THE_QUOTA_BEHIND_ENVOY = {"oversized_messages"}
 
 
 @pytest.fixture(params=["bare", "envoy"])
@@ -99,8 +96,7 @@ def test_attack(server, stubs, edge, start_envoy, attack, report):
         f" quiet, {p99(busy):.1f} ms of {len(busy)} calls under attack"
     )
     assert server.process.runs() and front.process.runs()
-    shares = edge == "envoy" and attack.__name__ in SHARES_THE_QUOTA_BEHIND_ENVOY
-    assert not [wrong for wrong in caller.wrong if not (shares and "UNAVAILABLE" in wrong)]
+    assert not caller.wrong
     if edge == "bare" and attack.__name__ in UNBOUNDED_WITHOUT_ENVOY:
         wait_until(lambda: mib(server.process.pid, "VmRSS") <= MOST_MIB, 60, "memory is given back")
     else:
