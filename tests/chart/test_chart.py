@@ -179,14 +179,16 @@ def test_only_envoy_reaches_the_services(objects):
 def test_what_asks_envoy_speaks_as_it_does(chart, changes, scheme, port, service_port):
     objects = chart.objects({} if changes is None else gateway_values(**changes))
     (container,) = objects.pods()[ENVOY]["spec"]["containers"]
-    assert container["ports"] == [{"name": scheme, "containerPort": port}]
+    assert container["ports"] == [{"name": scheme, "containerPort": port},
+                                  {"name": "metrics", "containerPort": 9901}]  # fmt: skip
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         wanted = {"path": "/livez", "port": scheme, "scheme": scheme.upper()}
         assert container[probe]["httpGet"] == wanted
     (of_service,) = objects.of("Service")[ENVOY]["spec"]["ports"]
     assert of_service == {"name": scheme, "port": service_port, "targetPort": scheme}
-    (rule,) = objects.of("NetworkPolicy")[ENVOY]["spec"]["ingress"]
-    assert rule["ports"] == [{"port": scheme}]
+    calls, metrics = objects.of("NetworkPolicy")[ENVOY]["spec"]["ingress"]
+    assert calls["ports"] == [{"port": scheme}]
+    assert metrics["ports"] == [{"port": "metrics"}] and metrics["from"]
 
 
 def test_the_port_of_the_service_may_be_another(chart):
@@ -257,14 +259,24 @@ def test_the_authority_of_the_database_is_where_the_url_looks(chart):
 
 def test_the_metrics_are_scraped_once(chart):
     objects = chart.objects(SETUPS["monitoring, a fixed number of pods"] | {"allInOne": True})
-    (monitor,) = objects.of("ServiceMonitor").values()
-    assert monitor["metadata"]["labels"]["release"] == "prometheus"
-    wanted = monitor["spec"]["selector"]["matchLabels"].items()
-    services = [one for one in objects.of("Service").values()
-                if wanted <= one["metadata"]["labels"].items()]  # fmt: skip
-    assert len(services) == 1
-    ports = {port["name"] for port in services[0]["spec"]["ports"]}
-    assert {endpoint["port"] for endpoint in monitor["spec"]["endpoints"]} <= ports
+    scraped = []
+    for monitor in objects.of("ServiceMonitor").values():
+        assert monitor["metadata"]["labels"]["release"] == "prometheus"
+        wanted = monitor["spec"]["selector"]["matchLabels"].items()
+        (service,) = [one for one in objects.of("Service").values()
+                      if wanted <= one["metadata"]["labels"].items()]  # fmt: skip
+        ports = {port["name"] for port in service["spec"]["ports"]}
+        assert {endpoint["port"] for endpoint in monitor["spec"]["endpoints"]} <= ports
+        scraped += objects.selected({"matchLabels": service["spec"]["selector"]})
+    assert sorted(scraped) == ["meadow-energy-sites-all", ENVOY]
+
+
+def test_a_gateway_need_not_tell_its_metrics(chart):
+    values = gateway_values(metrics_listen=None) | {"monitoring": {"serviceMonitor": True}}
+    objects = chart.objects(values)
+    assert list(objects.of("ServiceMonitor")) == ["meadow-energy-sites-metrics"]
+    (container,) = objects.pods()[ENVOY]["spec"]["containers"]
+    assert [port["name"] for port in container["ports"]] == ["https"]
 
 
 @pytest.mark.parametrize("values", [

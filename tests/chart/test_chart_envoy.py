@@ -60,6 +60,10 @@ class Installed(Gateway):
             config = yaml.safe_load(self._found(file.read(), pod))
         (listener,) = config["static_resources"]["listeners"]
         listener["address"]["socket_address"] = {"address": "127.0.0.1", "port_value": port}
+        (metrics_port,) = free_ports(1)
+        config["admin"]["address"]["socket_address"] = {
+            "address": "127.0.0.1", "port_value": metrics_port,
+        }  # fmt: skip
         for cluster in config["static_resources"]["clusters"]:
             (group,) = cluster["load_assignment"]["endpoints"]
             (endpoint,) = group["lb_endpoints"]

@@ -25,6 +25,7 @@ VARIANTS = {
         "rate_limits": {"service": "127.0.0.1:8081"},
         "unknown_fields_check": True,
         "tracing": {"collector": "127.0.0.1:4317"},
+        "metrics_listen": "127.0.0.1:9901",
     },
     "keys by URL": {
         "jwt": {"issuer": "i", "audience": "a", "jwks_url": "https://tokens.example/jwks.json"},

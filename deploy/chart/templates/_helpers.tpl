@@ -88,14 +88,16 @@ topologySpreadConstraints:
 {{- .Values.gateway.configuration | default $own | replace "RELEASE-" (printf "%s-" (include "energy-sites.name" .)) -}}
 {{- end -}}
 
-{{/* What clients see of that, as JSON: scheme (http, or https where Envoy has a certificate), the
-     port in the pod, and the port of the Service. */}}
+{{/* What is seen of that, as JSON: scheme (http, or https where Envoy has a certificate), the port in
+     the pod, the port of the Service, and the port in the pod of the metrics, 0 for none. */}}
 {{- define "energy-sites.edge" -}}
-{{- $listener := first (include "energy-sites.envoyConfig" . | fromYaml).static_resources.listeners -}}
+{{- $config := include "energy-sites.envoyConfig" . | fromYaml -}}
+{{- $listener := first $config.static_resources.listeners -}}
 {{- $tls := hasKey (first $listener.filter_chains) "transport_socket" -}}
 {{- $scheme := ternary "https" "http" $tls -}}
 {{- dict "scheme" $scheme "port" $listener.address.socket_address.port_value
-         "servicePort" (.Values.envoy.service.port | default (ternary 443 80 $tls)) | toJson -}}
+         "servicePort" (.Values.envoy.service.port | default (ternary 443 80 $tls))
+         "metricsPort" (dig "admin" "address" "socket_address" "port_value" 0 $config) | toJson -}}
 {{- end -}}
 
 {{/* Mounts and volumes of the database's secrets: (list . (list "database" "owner")). A mounted

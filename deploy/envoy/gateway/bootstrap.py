@@ -2,6 +2,7 @@
 
 import clusters
 import listener
+from settings import address
 from typed import typed
 
 MAX_CONNECTIONS = 10000
@@ -14,6 +15,15 @@ def config(settings, contract):
             "clusters": clusters.all_of(settings),
         },
         "overload_manager": overload_manager(settings),
+        **({"admin": metrics(settings)} if settings.metrics_listen else {}),
+    }
+
+
+def metrics(settings):
+    """Of all that the admin port can do, this alone."""
+    return {
+        "address": clusters.socket_address(*address(settings.metrics_listen)),
+        "allow_paths": [{"exact": "/stats/prometheus"}],
     }
 
 

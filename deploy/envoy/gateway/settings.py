@@ -86,6 +86,7 @@ class Settings:
     unknown_fields_check: bool = True
     tracing: Tracing | None = None
     access_log: bool = False
+    metrics_listen: str | None = None  # address:port where Prometheus reads /stats/prometheus.
     call_timeout: str = "30s"
     stream_idle_timeout: str = "60s"
     heap_limit_mib: int = 1024
