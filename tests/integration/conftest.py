@@ -89,8 +89,11 @@ class Apart:
     def __init__(self, database, folder, certificates, issuer):
         self._token = issuer.token()
 
-        # As long as the gateway takes to notice, and more.
-        flags = (*server_tls(certificates), "--drain_delay=4s")
+        flags = (
+            *server_tls(certificates),
+            "--drain_delay=4s",  # As long as the gateway takes to notice, and more.
+            "--maintenance_interval=1h",  # Tests of rollups want to find dirty what they wrote.
+        )
 
         def start(name):
             return name, Server(database, folder, flags=(*flags, f"--services={name}"))
