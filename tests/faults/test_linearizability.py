@@ -10,8 +10,10 @@ import time
 import pytest
 from energysites.v1 import sites_pb2
 
+from moments import is_serving
+
 from support.calls import create_site, outcome, site
-from support.process import ROOT
+from support.process import ROOT, wait_until
 
 CLIENTS = 32
 # Each judged by itself: the time that it takes grows with the calls on one at the same time.
@@ -84,6 +86,8 @@ class Client:
 
 def run_clients(stubs, seed, calls, meanwhile):
     """The history of CLIENTS clients with `calls` each; `meanwhile(over, site_ids)` runs beside."""
+    # It may look for a connection after the round before.
+    wait_until(lambda: is_serving(stubs), 30, "the server serves")
     site_ids = [create_site(stubs).id for _ in range(SITES)]
     first = Client(stubs, site_ids, CLIENTS, seed)
     for site_id in site_ids:

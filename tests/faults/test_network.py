@@ -52,7 +52,8 @@ def answered(method, request):
 def test_the_network_is_cut_at_commit(proxied_stubs, database, proxy, report, rounds):
     """Right behind COMMIT or right before it; the retry finds which, and is stored once."""
     site_id = create_site(proxied_stubs, name="first").id
-    numbers = range(1, rounds(16, 200) // 4 + 1)
+    # Half of them right behind it.
+    numbers = range(1, rounds(16, 400) // 4 + 1)
     committed = 0
     for number in numbers:
         for method, request in writes(proxied_stubs, site_id, number):
