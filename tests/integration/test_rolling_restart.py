@@ -109,6 +109,7 @@ def test_rolling_restart(apart, database):
     stubs = apart.stubs()
     site_ids = [create_site(stubs).id for _ in range(5)]
     followers = [Follower(stubs) for _ in range(STREAMS)]
+    start = time.monotonic()
     load = Load(stubs, site_ids)
     try:
         for _ in range(ROUNDS):
@@ -118,6 +119,7 @@ def test_rolling_restart(apart, database):
                 server.start()
                 wait_until(lambda target=target: load.outcomes["OK"] >= target, 60, "calls go on")
         load.stop()
+        seconds = time.monotonic() - start
         stored = [row[0] for row in database.query("SELECT id FROM live_data ORDER BY xid, id")]
         for follower in followers:
             wait_until(
@@ -135,4 +137,8 @@ def test_rolling_restart(apart, database):
         assert follower.ids == stored
         assert set(follower.ends) <= set(Follower.ENDS), follower.ends
     # The streams did move.
-    assert sum(sum(follower.ends.values()) for follower in followers) >= 1
+    moves = sum(sum(follower.ends.values()) for follower in followers)
+    assert moves >= 1
+    calls = load.outcomes["OK"]
+    print(f"{calls} calls in {seconds:.0f} s, {calls / seconds:.0f} a second; {STREAMS} watches moved"
+          f" {moves} times and told {len(stored)} entries each")  # fmt: skip
