@@ -23,7 +23,6 @@ VARIANTS = {
     "all there is": {
         "cors_origins": ["https://console.example"],
         "rate_limits": {"service": "127.0.0.1:8081"},
-        "unknown_fields_check": True,
         "tracing": {"collector": "127.0.0.1:4317"},
         "metrics_listen": "127.0.0.1:9901",
     },
@@ -34,6 +33,7 @@ VARIANTS = {
         "jwt": {"issuer": "i", "audience": "a", "jwks_url": "http://127.0.0.1:8000/jwks.json"},
     },
     "without TLS": {"tls": None},
+    "without the check of bodies": {"unknown_fields_check": False},
     "services by name": {
         "upstream": {name: ["localhost:50051"] for name in ("sites", "configurations", "live_data")}
     },
@@ -78,8 +78,7 @@ def test_a_contract_that_envoy_will_find_elsewhere():
 def test_the_two_differ_only_by_their_settings(certificates, issuer):
     """What the local one has, the production one has too: no filter, route or limit is missing."""
     local = yaml.safe_load(render(local_settings(8080, 50051)))
-    # The check of bodies adds routes of its own, which test_gateway_body_check.py is about.
-    settings = production_settings(8080, [50051], certificates, issuer, unknown_fields_check=False)
+    settings = production_settings(8080, [50051], certificates, issuer)
     production = yaml.safe_load(render(settings))
 
     def parts(config):

@@ -14,15 +14,15 @@ from support.process import free_ports, wait_until
 from support.rest_errors import check, details
 from support.stubs import Stubs
 
-LIMIT = 4 * 1024 * 1024
+LIMIT = 4 * 1024 * 1024 - 64 * 1024
 JSON = {"content-type": "application/json"}
 
 # What is wrong: method, path, arguments of the call -> HTTP status, code, a part of the text.
 FOUND_BY_ENVOY = {
-    "malformed JSON": ("POST", "/v1/sites", {"data": '{"name":'}, 400, "INVALID_ARGUMENT", "Unexpected end"),
+    "malformed JSON": ("POST", "/v1/sites", {"data": '{"name":'}, 400, "INVALID_ARGUMENT", "JSON"),
     "no JSON at all": ("POST", "/v1/sites", {"data": "name=x"}, 400, "INVALID_ARGUMENT", ""),
     "JSON of another shape": ("POST", "/v1/sites", {"data": "[]"}, 400, "INVALID_ARGUMENT", ""),
-    "invalid UTF-8": ("POST", "/v1/sites", {"data": b'{"name":"\xff"}'}, 400, "INVALID_ARGUMENT", "UTF-8"),
+    "invalid UTF-8": ("POST", "/v1/sites", {"data": b'{"name":"\xff"}'}, 400, "INVALID_ARGUMENT", "encoding"),
     "an object for a text": ("POST", "/v1/sites", {"json": {"name": {}}}, 400, "INVALID_ARGUMENT", "name"),
     "a text for a number": ("POST", "/v1/liveData", {"json": {"soc": "full"}}, 400, "INVALID_ARGUMENT", "soc"),
     "a path's id that is no number": ("GET", "/v1/sites/first", {}, 400, "INVALID_ARGUMENT", "first"),

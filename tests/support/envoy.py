@@ -27,7 +27,6 @@ def local_settings(port, grpc_port, **changes):
         "upstream": {"sites": server, "configurations": server, "live_data": server},
         "tls": None,
         "jwt": None,
-        "unknown_fields_check": False,
         **changes,
     }
 
