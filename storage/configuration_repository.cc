@@ -237,10 +237,10 @@ absl::StatusOr<Configuration> ConfigurationRepository::Update(
   return session_.Transact([&](pqxx::work& tx) -> absl::StatusOr<Configuration> {
     if (!request.validate_only()) {
       const pqxx::result updated = tx.exec_prepared(
-          kUpdateConfiguration.name, sent.site_id(), sent.id(), sent.etag(), changes.vendor,
-          changes.capacity_kwh, changes.max_power_kw, changes.pv_units, changes.bio_units,
-          changes.cro_units, changes.set_pv_kwp, changes.pv_kwp, changes.set_cro_kwp,
-          changes.cro_kwp);
+          kUpdateConfiguration.name, sent.site_id(), sent.id(), EtagParameter(sent.etag()),
+          changes.vendor, changes.capacity_kwh, changes.max_power_kw, changes.pv_units,
+          changes.bio_units, changes.cro_units, changes.set_pv_kwp, changes.pv_kwp,
+          changes.set_cro_kwp, changes.cro_kwp);
       if (!updated.empty()) return ConfigurationFromRow(updated.front());
     }
     const pqxx::result rows = FindConfigurations(tx, {{sent.site_id(), sent.id()}});
@@ -257,7 +257,7 @@ absl::StatusOr<Empty> ConfigurationRepository::Delete(
   return session_.Transact([&](pqxx::work& tx) -> absl::StatusOr<Empty> {
     if (!request.validate_only()) {
       const pqxx::result deleted = tx.exec_prepared(kDeleteConfiguration.name, request.site_id(),
-                                                    request.id(), request.etag());
+                                                    request.id(), EtagParameter(request.etag()));
       if (!deleted.empty()) return Empty();
     }
     const pqxx::result rows = FindConfigurations(tx, {{request.site_id(), request.id()}});

@@ -1,5 +1,6 @@
 #include "storage/rows.h"
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/civil_time.h"
 #include "absl/time/time.h"
@@ -40,6 +41,10 @@ google::protobuf::Timestamp TimestampFromMicroseconds(int64_t microseconds) {
 
 google::protobuf::Timestamp TimestampFromField(const pqxx::field& field) {
   return TimestampFromMicroseconds(field.as<int64_t>());
+}
+
+std::string EtagParameter(const std::string& etag) {
+  return absl::StrContains(etag, '\0') ? "no etag" : etag;
 }
 
 }  // namespace energysites::storage

@@ -23,6 +23,11 @@ google::protobuf::Timestamp CutToMicroseconds(google::protobuf::Timestamp stamp)
 google::protobuf::Timestamp TimestampFromMicroseconds(int64_t microseconds);
 google::protobuf::Timestamp TimestampFromField(const pqxx::field& field);
 
+// A caller's etag as a parameter of a statement, where text ends at a NUL and an empty one stands
+// for none: with a NUL in it, it is none that the database gave, and becomes a text that matches
+// none.
+std::string EtagParameter(const std::string& etag);
+
 // What a list is to return: at most `limit` rows after `last_key` (empty for the first page).
 struct Page {
   int limit = 0;

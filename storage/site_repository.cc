@@ -203,7 +203,7 @@ absl::StatusOr<v1::Site> SiteRepository::Update(const v1::UpdateSiteRequest& req
   return session_.Transact([&](pqxx::work& tx) -> absl::StatusOr<v1::Site> {
     if (!request.validate_only()) {
       const pqxx::result updated =
-          tx.exec_prepared(kUpdateSite.name, sent.id(), name, location, sent.etag());
+          tx.exec_prepared(kUpdateSite.name, sent.id(), name, location, EtagParameter(sent.etag()));
       if (!updated.empty()) return SiteFromRow(updated.front());
       // A lost race is an expected answer, not a fault: it comes back as no row.
     }
@@ -225,7 +225,7 @@ absl::StatusOr<Empty> SiteRepository::Delete(const v1::DeleteSiteRequest& reques
     if (stored.empty()) return SiteNotFound(request.id());
     if (!EtagMatches(request.etag(), stored.front())) return StaleEtag("site");
     if (request.validate_only() || stored[0]["marked"].as<bool>()) return Empty();
-    if (tx.exec_prepared(kMarkSite.name, request.id(), request.etag()).empty()) {
+    if (tx.exec_prepared(kMarkSite.name, request.id(), EtagParameter(request.etag())).empty()) {
       return StaleEtag("site");
     }
     return Empty();

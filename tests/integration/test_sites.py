@@ -105,6 +105,35 @@ def test_bad_masks_change_nothing(stubs, database):
     assert contents(database) == before
 
 
+def test_an_etag_with_a_nul_matches_nothing(stubs, database):
+    """Regression: the database took it for what is before the NUL, and so for none."""
+    created = create_site(stubs)
+    made = stubs.configurations.CreateConfiguration(
+        configurations_pb2.CreateConfigurationRequest(configuration=configuration(created.id))
+    )
+    before = contents(database)
+    for junk in ("\0", "\0stale"):
+        for etag in (junk, created.etag + junk):
+            changed = site(id=created.id, name="New", etag=etag)
+            names = {"site_id": created.id, "id": made.id, "etag": etag}
+            for method, request in (
+                (stubs.sites.UpdateSite, sites_pb2.UpdateSiteRequest(site=changed)),
+                (stubs.sites.DeleteSite, sites_pb2.DeleteSiteRequest(id=created.id, etag=etag)),
+                (
+                    stubs.configurations.UpdateConfiguration,
+                    configurations_pb2.UpdateConfigurationRequest(
+                        configuration={**names, "battery_vendor": "KATL"}
+                    ),
+                ),
+                (
+                    stubs.configurations.DeleteConfiguration,
+                    configurations_pb2.DeleteConfigurationRequest(**names),
+                ),
+            ):
+                assert fail(method, request).code == "ABORTED", request
+    assert contents(database) == before
+
+
 @pytest.mark.parametrize("deleted", [False, True], ids=["never there", "deleted"])
 def test_unknown_sites(stubs, database, deleted):
     site_id = UNKNOWN
