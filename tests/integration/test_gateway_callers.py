@@ -74,6 +74,18 @@ def test_unknown_fields_are_refused(gateway, database, issuer, sites, verb, path
     assert database.query("SELECT count(*) FROM live_data") == [(0,)]
 
 
+@pytest.mark.parametrize("kind", [
+    "application/grpcx", "application/grpc-foo", "application/grpc;x", "application/grpc-web;x",
+    "application/grpc,application/json", "Application/grpc",
+])  # fmt: skip
+def test_what_only_looks_like_grpc_is_a_body_of_rest(gateway, database, issuer, sites, kind):
+    rest = gateway.rest(issuer.token(), **{"content-type": kind})
+    answer = rest.call("POST", "/v1/sites", data='{"name": "A", "location": "B", "nmae": 1}')
+    check(answer, 400, "INVALID_ARGUMENT", "site.nmae")
+    check(rest.call("POST", "/v1/sites", data=b" " * 4194305), 413, "RESOURCE_EXHAUSTED")
+    assert database.query("SELECT count(*) FROM sites") == [(len(sites),)]
+
+
 def test_bodies_of_every_kind_go_through_or_are_told_why(gateway, issuer, sites):
     rest = gateway.rest(issuer.token())
     camel = {"dtStamp" if key == "dt_stamp" else key: value for key, value in ENTRY.items()}

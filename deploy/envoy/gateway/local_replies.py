@@ -9,6 +9,7 @@ import re
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 import filters
+import grpc_calls
 import rate_limits
 from typed import typed
 
@@ -159,7 +160,7 @@ def status(code):
 def is_grpc():
     """A REST call looks the same once it is transcoded, but for the second header."""
     return all_of(
-        header({"name": "content-type", "string_match": {"prefix": "application/grpc"}}),
+        header(grpc_calls.CONTENT_TYPE),
         header({"name": "x-envoy-original-path", "present_match": False}),
     )
 

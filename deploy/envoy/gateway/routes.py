@@ -2,6 +2,7 @@
 
 import body_check
 import filters
+import grpc_calls
 from clusters import SERVICES
 from typed import config, typed
 
@@ -16,16 +17,13 @@ RETRY = {
     "host_selection_retry_max_attempts": 3,
 }  # fmt: skip
 
-# gRPC, and gRPC-Web, which is turned into it only after its route is found.
-_GRPC = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
-
 
 def all_of(settings, contract):
     return [*grpc(settings, contract), *rest(settings)]
 
 
 def grpc(settings, contract):
-    """gRPC, and REST once it is transcoded."""
+    """gRPC, gRPC-Web, which is turned into it only later, and REST once it is transcoded."""
     # A message goes on when it is there as a whole: neither a slow nor an endless one takes anything
     # from the server, which looks at its size only then.
     whole = own_buffer(settings, buffer={"max_request_bytes": filters.MAX_GRPC_BYTES})
@@ -42,18 +40,18 @@ def grpc(settings, contract):
             if owner.name != service or not (method.client_streaming or method.server_streaming):
                 continue
             found.append({
-                "match": {"path": path + method.name, "headers": [_GRPC]},
+                "match": {"path": path + method.name, "headers": [grpc_calls.CONTENT_TYPE]},
                 "typed_per_filter_config": as_it_comes if method.client_streaming else whole,
                 "route": stream,
             })  # fmt: skip
         found.append({
-            "match": {"prefix": path, "headers": [_GRPC]},
+            "match": {"prefix": path, "headers": [grpc_calls.CONTENT_TYPE]},
             "typed_per_filter_config": whole,
             "route": call(settings, cluster),
         })  # fmt: skip
     # Reflection, which is a stream, and health; every instance has them.
     found.append({
-        "match": {"prefix": "/", "headers": [_GRPC]},
+        "match": {"prefix": "/", "headers": [grpc_calls.CONTENT_TYPE]},
         "typed_per_filter_config": as_it_comes,
         "route": call(settings, SERVICES["Sites"]),
     })  # fmt: skip
