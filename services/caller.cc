@@ -1,5 +1,8 @@
 #include "services/caller.h"
 
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_join.h"
@@ -22,7 +25,10 @@ std::optional<int64_t> ParseSiteId(const google::protobuf::Value& value) {
   constexpr double kMostExact = 9007199254740992;  // 2^53
   int64_t id = 0;
   if (value.has_string_value()) {
-    if (!absl::SimpleAtoi(value.string_value(), &id)) return std::nullopt;
+    const std::string& text = value.string_value();
+    // Which is also true of none; SimpleAtoi takes blanks and signs.
+    if (!std::all_of(text.begin(), text.end(), absl::ascii_isdigit)) return std::nullopt;
+    if (!absl::SimpleAtoi(text, &id)) return std::nullopt;
   } else {
     const double number = value.number_value();
     if (!value.has_number_value() || !(number > 0 && number < kMostExact)) return std::nullopt;
@@ -66,9 +72,13 @@ std::optional<std::set<int64_t>> ParseSiteIds(absl::string_view json) {
   return ids;
 }
 
+bool MayAsk(const grpc::CallbackServerContext& context, IdentitySource source) {
+  return source != IdentitySource::kEnvoy || IsPeerAuthenticated(context);
+}
+
 absl::StatusOr<Caller> CallerOf(const grpc::CallbackServerContext& context, IdentitySource source) {
   if (source == IdentitySource::kEnvoy) {
-    if (!IsPeerAuthenticated(context)) return IdentityMissing();
+    if (!MayAsk(context, source)) return IdentityMissing();
     return CallerFromHeaders(context);
   }
   const auto& headers = context.client_metadata();

@@ -25,6 +25,9 @@ struct Caller {
   std::optional<std::set<int64_t>> sites;
 };
 
+// Whether the peer may ask what is nobody's in particular: the gateway alone, where it is `source`.
+bool MayAsk(const grpc::CallbackServerContext& context, IdentitySource source);
+
 // Returns UNAUTHENTICATED if `source` is the gateway, and the call comes without its certificate or
 // without headers that can be read; and if it is not, and the call has such headers, for whoever
 // sent them counts on limits that nobody would keep.

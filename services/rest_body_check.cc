@@ -6,6 +6,7 @@
 #include "energysites/v1/live_data.pb.h"
 #include "energysites/v1/sites.pb.h"
 #include "google/protobuf/util/json_util.h"
+#include "services/errors.h"
 #include "storage/errors.h"
 
 namespace energysites {
@@ -38,11 +39,17 @@ std::string JsonOf(const absl::Status& status) {
 
 }  // namespace
 
-RestBodyCheck::RestBodyCheck() : writes_(Contract()) {}
+RestBodyCheck::RestBodyCheck(IdentitySource identity_source)
+    : identity_source_(identity_source), writes_(Contract()) {}
 
 grpc::ServerUnaryReactor* RestBodyCheck::Check(grpc::CallbackServerContext* context,
                                                const CheckRequest* request,
                                                CheckResponse* response) {
+  auto* const reactor = context->DefaultReactor();
+  if (!MayAsk(*context, identity_source_)) {
+    reactor->Finish(ToGrpc(IdentityMissing()));
+    return reactor;
+  }
   const auto& http = request->attributes().request().http();
   const std::string& body = http.raw_body().empty() ? http.body() : http.raw_body();
   const absl::Status status = writes_.Check(http.method(), http.path(), body);
@@ -55,7 +62,6 @@ grpc::ServerUnaryReactor* RestBodyCheck::Check(grpc::CallbackServerContext* cont
     type->set_key("content-type");
     type->set_value("application/json");
   }
-  auto* const reactor = context->DefaultReactor();
   reactor->Finish(grpc::Status::OK);
   return reactor;
 }

@@ -4,6 +4,7 @@
 #define SERVICES_REST_BODY_CHECK_H_
 
 #include "envoy/service/auth/v3/external_auth.grpc.pb.h"
+#include "services/caller.h"
 #include "services/rest_writes.h"
 
 namespace energysites {
@@ -11,13 +12,14 @@ namespace energysites {
 // The check reads nothing but the request: any server may answer it, whatever services it has.
 class RestBodyCheck final : public envoy::service::auth::v3::Authorization::CallbackService {
  public:
-  RestBodyCheck();
+  explicit RestBodyCheck(IdentitySource identity_source);
 
   grpc::ServerUnaryReactor* Check(grpc::CallbackServerContext* context,
                                   const envoy::service::auth::v3::CheckRequest* request,
                                   envoy::service::auth::v3::CheckResponse* response) override;
 
  private:
+  const IdentitySource identity_source_;
   const RestWrites writes_;
 };
 

@@ -202,7 +202,7 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
   names.insert(names.end(), {"grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection",
                              "grpc.reflection.v1alpha.ServerReflection"});
   ReflectionService reflection(names);
-  RestBodyCheck rest_body_check;
+  RestBodyCheck rest_body_check(options.identity_source);
 
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
@@ -215,8 +215,11 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
   builder.RegisterService(&rest_body_check);
   const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr) {
-    return absl::UnavailableError(absl::StrCat("cannot listen on ", options.listen_address,
-                                               " (--listen_address): is the port taken?"));
+    return absl::UnavailableError(absl::StrCat(
+        "cannot listen on ", options.listen_address, " (--listen_address): is the port taken",
+        options.tls_cert_file.empty() ? "?"
+                                      : ", or are --tls_cert, --tls_key and --tls_client_ca no PEM "
+                                        "files that fit together?"));
   }
   health.Attach(server->GetHealthCheckService());
 

@@ -7,7 +7,7 @@ import pytest
 from energysites.v1 import configurations_pb2, live_data_pb2, sites_pb2
 from google.protobuf import field_mask_pb2, timestamp_pb2
 
-from support.calls import JUNE, configuration, entry, fail, failure_of, site
+from support.calls import JUNE, configuration, entry, fail, failure_of, outcome, site
 from support.certificates import make_certificates
 from support.ingest import Ingest, numbered, numbers_stored, refused
 from support.stubs import Stubs
@@ -94,6 +94,12 @@ def test_a_call_that_the_gateway_has_not_vouched_for_is_refused(gateway, headers
 def test_a_call_without_the_gateways_certificate_is_refused(gateway):
     failure = listing(gateway.caller((SUBJECT, "admin"), certificate=None))
     assert (failure.code, failure.reason) == ("UNAUTHENTICATED", "IDENTITY_MISSING")
+    # Nor are its questions about bodies anybody else's.
+    for certificate, code in ((None, "UNAUTHENTICATED"), ("gateway", "OK")):
+        channel = gateway.caller(certificate=certificate).channel
+        ask = channel.unary_unary("/envoy.service.auth.v3.Authorization/Check")
+        answer = outcome(ask, b"", timeout=10)
+        assert (answer.code if hasattr(answer, "code") else "OK") == code
     # A stranger's does not even connect.
     assert listing(gateway.caller((SUBJECT, "admin"), certificate="spy")).code == "UNAVAILABLE"
 

@@ -47,6 +47,9 @@ TEST(ParseSiteIdsTest, RefusesAllElse) {
                            "[{}]",
                            "[9007199254740992]",
                            "[\"9223372036854775808\"]",
+                           "[\"+1\"]",
+                           "[\" 1\"]",
+                           "[\"1\\n\"]",
                            "[\"1 2\"]"}) {
     EXPECT_EQ(ParseSiteIds(text), std::nullopt) << text;
   }
