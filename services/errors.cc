@@ -14,12 +14,13 @@ namespace {
 // percent-encoding may triple it.
 constexpr size_t kMaxDetailBytes = 4096;
 constexpr size_t kMaxMessageBytes = 512;
-constexpr size_t kMaxDescriptionBytes = 512;
+constexpr size_t kMaxTextBytes = 512;
 
-// At most kMaxDescriptionBytes of `text`, whole characters, so that one violation always fits.
+// At most kMaxTextBytes of `text`, whole characters, so that one violation always fits. Paths, too,
+// may be long: callers give their unknown fields any name.
 std::string Cut(const std::string& text) {
-  if (text.size() <= kMaxDescriptionBytes) return text;
-  size_t size = kMaxDescriptionBytes;
+  if (text.size() <= kMaxTextBytes) return text;
+  size_t size = kMaxTextBytes;
   while (size > 0 && (text[size] & 0xC0) == 0x80) --size;
   return text.substr(0, size);
 }
@@ -49,15 +50,15 @@ absl::Status WithViolations(absl::StatusCode code, const std::vector<Violation>&
   size_t named = 0;
   for (const Violation& violation : violations) {
     google::rpc::BadRequest::FieldViolation detail;
-    detail.set_field(violation.field);
+    const std::string field = Cut(violation.field);
+    detail.set_field(field);
     const std::string description = Cut(violation.message);
     detail.set_description(description);
     detail.set_reason(violation.rule_id);
     detail_bytes += detail.ByteSizeLong() + 4;
     if (detail_bytes > kMaxDetailBytes) break;
     *bad_request.add_field_violations() = std::move(detail);
-    const std::string text =
-        absl::StrCat(violation.field, violation.field.empty() ? "the call " : ": ", description);
+    const std::string text = absl::StrCat(field, field.empty() ? "the call " : ": ", description);
     if (named + 1 == static_cast<size_t>(bad_request.field_violations_size()) &&
         (named == 0 || message.size() + text.size() < kMaxMessageBytes)) {
       absl::StrAppend(&message, named == 0 ? "" : "; ", text);

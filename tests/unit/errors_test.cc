@@ -75,6 +75,17 @@ TEST(ErrorsTest, OneHugeViolationIsStillNamed) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("entries[0].load_kwh: "));
 }
 
+// Regression: of an unknown field with a very long name nothing was told but that there is one.
+TEST(ErrorsTest, AHugePathIsCutAndNamed) {
+  const absl::Status status =
+      InvalidRequest({{std::string(100'000, 'x'), "field.known", "is none"}});
+  EXPECT_LT(TrailerBytes(status), 8000u);
+  const auto bad_request = DetailOf<google::rpc::BadRequest>(status);
+  ASSERT_EQ(bad_request.field_violations_size(), 1);
+  EXPECT_EQ(bad_request.field_violations(0).field(), std::string(512, 'x'));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("x: is none"));
+}
+
 // Regression: a batch of entries of unknown sites answered with 600 KB of trailers, which clients
 // refuse with an error of their own.
 TEST(ErrorsTest, ManyEntriesWithoutSiteFitIntoTrailers) {
