@@ -30,15 +30,21 @@ Labels MethodLabels(const std::string& type, const std::string& service,
   return {{"grpc_type", type}, {"grpc_service", service}, {"grpc_method", method}};
 }
 
-// As W3C Trace Context writes it: version-trace-parent-flags in hexadecimal digits. The log takes
-// nothing else that a caller made up.
-bool IsTraceparent(absl::string_view text) {
-  constexpr absl::string_view kForm = "00-00000000000000000000000000000000-0000000000000000-00";
-  if (text.size() != kForm.size()) return false;
+// Forms of hexadecimal digits: W3C's version-trace-parent-flags, and Envoy's name for a call.
+constexpr absl::string_view kTraceparentForm =
+    "00-00000000000000000000000000000000-0000000000000000-00";
+constexpr absl::string_view kRequestIdForm = "00000000-0000-0000-0000-000000000000";
+
+// The header `name`, empty where it has another form: the log takes nothing that a caller made up.
+absl::string_view HeaderOfForm(absl::string_view form, const char* name,
+                               const grpc::CallbackServerContext& context) {
+  const auto sent = context.client_metadata().find(name);
+  if (sent == context.client_metadata().end() || sent->second.size() != form.size()) return "";
+  const absl::string_view text(sent->second.data(), sent->second.size());
   for (size_t i = 0; i < text.size(); ++i) {
-    if (kForm[i] == '-' ? text[i] != '-' : !absl::ascii_isxdigit(text[i])) return false;
+    if (form[i] == '-' ? text[i] != '-' : !absl::ascii_isxdigit(text[i])) return "";
   }
-  return true;
+  return text;
 }
 
 }  // namespace
@@ -108,18 +114,14 @@ void CallObserver::Done(const absl::Status& status) {
   method_.seconds_.Observe(absl::ToDoubleSeconds(duration));
 
   const bool our_fault = absl::IsInternal(status) || absl::IsDataLoss(status);
-  const auto& metadata = context_.client_metadata();
-  const auto sent = metadata.find("traceparent");
-  const absl::string_view traceparent =
-      sent == metadata.end() ? absl::string_view()
-                             : absl::string_view(sent->second.data(), sent->second.size());
   Log(our_fault ? spdlog::level::err : spdlog::level::info, "call",
       {{"grpc_service", method_.service_},
        {"grpc_method", method_.method_},
        {"grpc_code", kCodeNames[static_cast<size_t>(status.code()) % std::size(kCodeNames)]},
        {"milliseconds", absl::ToDoubleMilliseconds(duration)},
        {"peer", context_.peer()},
-       {"traceparent", IsTraceparent(traceparent) ? traceparent : ""},
+       {"traceparent", HeaderOfForm(kTraceparentForm, "traceparent", context_)},
+       {"x_request_id", HeaderOfForm(kRequestIdForm, "x-request-id", context_)},
        {"fault", our_fault ? status.message() : ""}});
 }
 

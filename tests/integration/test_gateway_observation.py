@@ -17,7 +17,7 @@ CREATE = f"/v1/sites?request_id={REQUEST_ID}"
 SECRET = "Farm of Novak"
 
 
-def test_the_access_log(gateway, issuer):
+def test_the_access_log(gateway, guarded_server, issuer):
     """Who called what when, with ids for traces, and no value that the caller sent."""
     rest = gateway.rest(issuer.token(), traceparent=TRACEPARENT)
     created = rest.post(CREATE, {"name": SECRET})
@@ -31,6 +31,8 @@ def test_the_access_log(gateway, issuer):
     assert found["path"] == "/energysites.v1.Sites/CreateSite" and found["subject"] == "meter-7"
     assert found["request_id"] == created.headers["x-request-id"]
     assert TRACE in found["traceparent"]
+    # The service's own line of the call is found by the same id.
+    assert f'"x_request_id":"{found["request_id"]}"' in guarded_server.log.read_text()
     text = gateway.process.log.read_text()
     assert not [value for value in (SECRET, REQUEST_ID, "Bearer") if value in text]
 
