@@ -234,6 +234,20 @@ absl::Status Unsupported(const std::string& kind, absl::string_view rule) {
 
 }  // namespace
 
+std::string Describe(const Check& check, const Value& value) {
+  return absl::StrCat(check.expectation, ", got ", ToText(value));
+}
+
+const buf::validate::FieldRules& RulesOf(const FieldDescriptor& field) {
+  static const buf::validate::FieldRules* const kMaskRules = [] {
+    auto* rules = new buf::validate::FieldRules;
+    rules->mutable_repeated()->set_max_items(1000);
+    return rules;
+  }();
+  if (field.full_name() == "google.protobuf.FieldMask.paths") return *kMaskRules;
+  return field.options().GetExtension(buf::validate::field);
+}
+
 absl::StatusOr<std::vector<Check>> CompileRules(const std::string& kind, const Message& rules) {
   const Reflection& reflection = *rules.GetReflection();
   std::vector<const FieldDescriptor*> set_rules;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "buf/validate/validate.pb.h"
 #include "google/protobuf/message.h"
 #include "validation/value.h"
 
@@ -18,6 +19,13 @@ struct Check {
   std::string expectation;  // For people: "must be from 0 to 100".
   std::function<bool(const Value&)> passes;
 };
+
+// Returns what `check` expects and that `value`, which does not pass, is something else.
+std::string Describe(const Check& check, const Value& value);
+
+// Returns the rules of `field`: those declared, and for google.protobuf.FieldMask.paths, which is
+// not ours to declare rules at, at most 1,000 items: more than any message has fields.
+const buf::validate::FieldRules& RulesOf(const google::protobuf::FieldDescriptor& field);
 
 // Compiles the rules set in `rules`: a buf.validate.DoubleRules, StringRules and so on, found in
 // buf.validate.FieldRules as `kind` ("double", "string"). `repeated.items` is left to the caller.

@@ -41,8 +41,7 @@ void RunChecks(const std::vector<Check>& checks, const Value& value, const Path&
                std::vector<Violation>* violations) {
   for (const Check& check : checks) {
     if (check.passes(value)) continue;
-    violations->push_back(
-        {ToText(path), check.rule_id, absl::StrCat(check.expectation, ", got ", ToText(value))});
+    violations->push_back({ToText(path), check.rule_id, Describe(check, value)});
   }
 }
 
@@ -219,7 +218,7 @@ class Validator::Plan {
   }
 
   absl::StatusOr<FieldPlan> CompileField(const FieldDescriptor& field) {
-    const buf::validate::FieldRules& rules = field.options().GetExtension(buf::validate::field);
+    const buf::validate::FieldRules& rules = RulesOf(field);
     FieldPlan plan;
     plan.field = &field;
     if (rules.ignore() == buf::validate::IGNORE_ALWAYS) return plan;

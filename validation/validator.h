@@ -17,10 +17,11 @@ namespace energysites {
 
 // Validates messages of one type. Immutable, cheap to copy, safe to use from any thread.
 //
-// Verdicts, paths and rule ids are those of protovalidate, with three differences:
+// Verdicts, paths and rule ids are those of protovalidate, with four differences:
 // - Every google.protobuf.Timestamp must have nanos from 0 to 999,999,999 (`timestamp.valid`).
 // - In an Update request (see update_mask.h) the resource's rules apply to the fields to update,
 //   and the mask itself is checked (`field_mask.settable`, `field_mask.not_empty`).
+// - A google.protobuf.FieldMask must have at most 1,000 paths (`repeated.max_items`).
 // - The elements of a list longer than its `max_items` are not looked at, so that a caller cannot
 //   fill the server's memory with violations.
 class Validator {
