@@ -4,17 +4,41 @@
 #include <iterator>
 #include <utility>
 
+#include "grpcpp/impl/codegen/proto_utils.h"
+#include "grpcpp/support/proto_buffer_reader.h"
 #include "services/errors.h"
 
 namespace energysites {
+namespace {
+
+// What fits into that is harmless, even if it is nothing but empty elements: they make a few MiB.
+constexpr size_t kAlwaysParsedBytes = 64 << 10;
+
+}  // namespace
 
 absl::StatusOr<Gate> Gate::Compile(const google::protobuf::Descriptor& request,
                                    absl::string_view sites_path, IdentitySource source) {
+  absl::StatusOr<ItemLimits> limits = ItemLimits::Compile(request);
+  if (!limits.ok()) return limits.status();
   absl::StatusOr<Validator> validator = Validator::Compile(request);
   if (!validator.ok()) return validator.status();
   absl::StatusOr<SiteScope> scope = SiteScope::Compile(request, sites_path);
   if (!scope.ok()) return scope.status();
-  return Gate(*std::move(validator), *std::move(scope), source);
+  return Gate(*std::move(limits), *std::move(validator), *std::move(scope), source);
+}
+
+absl::Status Gate::Parse(grpc::ByteBuffer* bytes, google::protobuf::Message* request,
+                         const MethodObserver& observer) const {
+  if (bytes->Length() > kAlwaysParsedBytes) {
+    grpc::ProtoBufferReader reader(bytes);
+    const Violations violations = limits_.TooLong(&reader);
+    observer.Violated(violations);
+    if (!violations.empty()) return InvalidRequest(violations);
+  }
+  if (!grpc::SerializationTraits<google::protobuf::Message>::Deserialize(bytes, request).ok()) {
+    return MalformedRequest(request->GetDescriptor()->full_name());
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Gate::Violations> Gate::Check(

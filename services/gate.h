@@ -4,15 +4,18 @@
 #define SERVICES_GATE_H_
 
 #include <functional>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "google/protobuf/message.h"
 #include "grpcpp/server_context.h"
+#include "grpcpp/support/byte_buffer.h"
 #include "services/call_observer.h"
 #include "services/caller.h"
 #include "services/site_scope.h"
+#include "validation/item_limits.h"
 #include "validation/validator.h"
 
 namespace energysites {
@@ -32,6 +35,12 @@ class Gate {
     return CallerOf(context, source_);
   }
 
+  // Parses `bytes`, which it takes, into `request`, an empty one of the method's type. Returns
+  // INVALID_ARGUMENT, without having parsed, for lists so much too long that they would take memory
+  // (`observer` counts that), and for bytes that are no such request.
+  absl::Status Parse(grpc::ByteBuffer* bytes, google::protobuf::Message* request,
+                     const MethodObserver& observer) const;
+
   // OK with those violations that the handler settles itself, as `tolerates` says; else
   // INVALID_ARGUMENT with all broken rules, or PERMISSION_DENIED with all sites that are not the
   // caller's. `observer` counts them in any case.
@@ -41,9 +50,13 @@ class Gate {
       const std::function<bool(const Violation&)>& tolerates = nullptr) const;
 
  private:
-  Gate(Validator validator, SiteScope scope, IdentitySource source)
-      : validator_(std::move(validator)), scope_(std::move(scope)), source_(source) {}
+  Gate(ItemLimits limits, Validator validator, SiteScope scope, IdentitySource source)
+      : limits_(std::move(limits)),
+        validator_(std::move(validator)),
+        scope_(std::move(scope)),
+        source_(source) {}
 
+  ItemLimits limits_;
   Validator validator_;
   SiteScope scope_;
   IdentitySource source_;

@@ -149,10 +149,9 @@ class IngestMethod::Batch final : public storage::Job {
 
   // A valid batch, but for entries in `failures`; or why the stream has to end.
   absl::Status Parse(grpc::ByteBuffer* bytes, const Caller& caller) {
-    if (!grpc::SerializationTraits<v1::IngestLiveDataRequest>::Deserialize(bytes, request_).ok()) {
-      return MalformedRequest(v1::IngestLiveDataRequest::descriptor()->full_name());
-    }
     const IngestMethod& method = stream_.method();
+    const absl::Status parsed = method.gate_.Parse(bytes, request_, method.observer_);
+    if (!parsed.ok()) return parsed;
     if (request_->has_batch()) method.batch_entries_.Observe(request_->batch().entries_size());
     const auto of_entry = [](const Violation& violation) {
       absl::string_view field = violation.field;

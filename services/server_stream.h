@@ -14,7 +14,6 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "grpc/grpc.h"
-#include "grpcpp/impl/codegen/proto_utils.h"
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
@@ -117,9 +116,8 @@ class ServerStreamMethod<Request>::Call final : public grpc::ServerWriteReactor<
   absl::Status Accept(grpc::ByteBuffer request) {
     const absl::StatusOr<Caller> caller = method_.gate_.Identify(*context_);
     if (!caller.ok()) return caller.status();
-    if (!grpc::SerializationTraits<Request>::Deserialize(&request, &request_).ok()) {
-      return MalformedRequest(Request::descriptor()->full_name());
-    }
+    const absl::Status parsed = method_.gate_.Parse(&request, &request_, method_.observer_);
+    if (!parsed.ok()) return parsed;
     const absl::Status passed = method_.gate_.Check(request_, *caller, method_.observer_).status();
     if (!passed.ok()) return passed;
     return method_.executor_.Submit(this);

@@ -126,9 +126,8 @@ class UnaryMethod<Request, Response>::Call final : public grpc::ServerUnaryReact
   absl::Status Accept(grpc::ByteBuffer request) {
     const absl::StatusOr<Caller> caller = method_.gate_.Identify(*context_);
     if (!caller.ok()) return caller.status();
-    if (!grpc::SerializationTraits<Request>::Deserialize(&request, &request_).ok()) {
-      return MalformedRequest(Request::descriptor()->full_name());
-    }
+    const absl::Status parsed = method_.gate_.Parse(&request, &request_, method_.observer_);
+    if (!parsed.ok()) return parsed;
     if constexpr (IsBatch<Request>::value) method_.batch_entries_->Observe(request_.entries_size());
     absl::StatusOr<Violations> tolerated =
         method_.gate_.Check(request_, *caller, method_.observer_, Tolerates());

@@ -10,7 +10,6 @@
 
 #include "energysites/v1/live_data.pb.h"
 #include "google/protobuf/wrappers.pb.h"
-#include "grpcpp/impl/codegen/proto_utils.h"
 #include "services/errors.h"
 #include "services/page_token.h"
 
@@ -92,9 +91,8 @@ class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuff
     const absl::StatusOr<Caller> caller = method_.gate_.Identify(*context_);
     if (!caller.ok()) return caller.status();
     WatchLiveDataRequest request;
-    if (!grpc::SerializationTraits<WatchLiveDataRequest>::Deserialize(&bytes, &request).ok()) {
-      return MalformedRequest(WatchLiveDataRequest::descriptor()->full_name());
-    }
+    const absl::Status parsed = method_.gate_.Parse(&bytes, &request, method_.observer_);
+    if (!parsed.ok()) return parsed;
     const absl::Status passed = method_.gate_.Check(request, *caller, method_.observer_).status();
     if (!passed.ok()) return passed;
 

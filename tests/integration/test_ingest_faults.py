@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import pathlib
 import signal
 import threading
 import time
@@ -13,7 +12,7 @@ from energysites.v1 import live_data_pb2
 
 from support.calls import JUNE, create_site, entry, failure_of, stamp
 from support.ingest import Ingest, numbered, numbers_stored
-from support.process import wait_until
+from support.process import peak_bytes, wait_until
 from support.proxy import Proxy
 from support.server import migrated_cluster
 from support.stubs import Stubs
@@ -207,12 +206,6 @@ def test_a_server_that_shuts_down_finishes_what_is_under_way(server, stubs, data
     assert numbers_stored(database) == list(range(10, 10 * acknowledged + 10))
 
 
-def resident_bytes(pid):
-    status = pathlib.Path(f"/proc/{pid}/status").read_text()
-    [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
-    return int(line.split()[1]) * 1024
-
-
 def test_a_client_that_never_reads_is_held_back(server, stubs, database):
     site = create_site(stubs).id
     bad = live_data_pb2.IngestBatch(entries=[entry(site, soc=101 + n % 7) for n in range(10_000)])
@@ -239,7 +232,7 @@ def test_a_client_that_never_reads_is_held_back(server, stubs, database):
 
     wait_until(stands_still, 60, "the server takes no more")
     assert last[0] < 200
-    assert resident_bytes(server.process.pid) < 200 << 20
+    assert peak_bytes(server.process.pid) < 200 << 20
     over.set()
     call.cancel()
 
@@ -281,7 +274,7 @@ def test_a_database_that_stands_still_holds_clients_back(start_server, database)
             ]
             wait_until(stands_still, 60, "the server takes no more")
             assert max(taken) < batches / 2
-            assert resident_bytes(server.process.pid) < 200 << 20
+            assert peak_bytes(server.process.pid) < 200 << 20
             assert numbers_stored(database) == []
         # They go on, but for those that gRPC cut off where --memory_limit_mib was reached.
         gone_on = 0

@@ -6,7 +6,8 @@ import grpc
 import pytest
 from energysites.v1 import configurations_pb2, live_data_pb2, sites_pb2
 
-from support.calls import configuration, create_site, entry, fail, new_uuid, site, stamp
+from support.calls import configuration, create_site, entry, fail, failure_of, new_uuid, site, stamp
+from support.process import peak_bytes
 
 LIMIT = 4 << 20
 UNHEARD_OF = {"INTERNAL", "UNKNOWN", "UNIMPLEMENTED", "DATA_LOSS"}
@@ -79,6 +80,65 @@ def test_too_large_a_message(raw, stubs):
     assert failure.code == "RESOURCE_EXHAUSTED" and str(LIMIT) in failure.text
     almost = sites_pb2.CreateSiteRequest(site=site(name="x" * (LIMIT - 1000)))
     assert fail(stubs.sites.CreateSite, almost).violations == [("site.name", "string.max_len")]
+
+
+def varint(value):
+    return (bytes([value & 0x7F | 0x80]) + varint(value >> 7)) if value > 0x7F else bytes([value])
+
+
+def delimited(number, data):
+    return bytes([number << 3 | 2]) + varint(len(data)) + data
+
+
+# Two bytes on the wire, a hundred and more as an object.
+TOO_MANY = 2_000_000
+OVERLONG = [
+    (
+        "LiveData/BatchCreateLiveDataEntries",
+        b"\x0a\x00" * TOO_MANY,
+        ("entries", "must have at most 10000 items"),
+    ),
+    (
+        "LiveData/IngestLiveData",
+        delimited(2, b"\x08\x01" + b"\x12\x00" * TOO_MANY),
+        ("batch.entries", "must have at most 10000 items"),
+    ),
+    (
+        "Sites/UpdateSite",
+        delimited(1, b"\x08\x01") + delimited(2, b"\x0a\x00" * TOO_MANY),
+        ("update_mask.paths", "must have at most 1000 items"),
+    ),
+    (
+        "LiveData/WatchLiveData",
+        delimited(1, b"\x01" * TOO_MANY),
+        ("site_ids", "must have at most 1000 items"),
+    ),
+]
+
+
+def test_lists_too_long_to_be_parsed(server, stubs):
+    def send(path, data):
+        channel, method = stubs.channel, f"/energysites.v1.{path}"
+        if path == "LiveData/IngestLiveData":
+            start = live_data_pb2.IngestLiveDataRequest(start={"session": "meter"})
+            return list(channel.stream_stream(method)(iter([start.SerializeToString(), data])))
+        if path == "LiveData/WatchLiveData":
+            return list(channel.unary_stream(method)(data))
+        return channel.unary_unary(method)(data)
+
+    before = peak_bytes(server.process.pid)
+    grown = {}
+    for path, data, (field, text) in OVERLONG:
+        # Objects are made of all that stands before a fault.
+        for whole_or_not in (data, data + b"\x0e"):
+            with pytest.raises(grpc.RpcError) as raised:
+                send(path, whole_or_not)
+            failure = failure_of(raised.value)
+            assert (failure.code, failure.reason) == ("INVALID_ARGUMENT", "INVALID_REQUEST")
+            assert failure.violations == [(field, "repeated.max_items")]
+            assert failure.text == f"{field}: {text}, got {TOO_MANY}"
+            grown[path] = (peak_bytes(server.process.pid) - before) >> 20
+    assert max(grown.values()) < 60, grown
 
 
 @pytest.mark.one_server

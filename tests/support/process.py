@@ -33,6 +33,13 @@ def wait_until(condition, seconds, what):
     return value
 
 
+def peak_bytes(pid):
+    """The most memory that the process ever had."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024
+
+
 class Process:
     """A program that runs until `stop` or `kill`, with its output in the file `log`."""
 
