@@ -3,8 +3,8 @@
 #define SERVICES_CALL_OBSERVER_H_
 
 #include <array>
+#include <map>
 #include <string>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
@@ -14,7 +14,6 @@
 #include "prometheus/counter.h"
 #include "prometheus/histogram.h"
 #include "prometheus/registry.h"
-#include "validation/violation.h"
 
 namespace energysites {
 
@@ -25,8 +24,9 @@ class MethodObserver {
   MethodObserver(prometheus::Registry& registry, const std::string& type,
                  const std::string& service, const std::string& method);
 
-  // Counts broken rules, whether the call is refused for them or goes on without an entry.
-  void Violated(const std::vector<Violation>& violations) const;
+  // Counts how often rules, by id, were broken, whether the call is refused for them or goes on
+  // without an entry.
+  void Violated(const std::map<std::string, int>& times) const;
 
   // For methods whose calls share queries: how many did. For those that take batches: how many
   // entries came in one.

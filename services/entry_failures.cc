@@ -1,30 +1,51 @@
 #include "services/entry_failures.h"
 
+#include <string>
+#include <vector>
+
 #include "absl/strings/numbers.h"
 #include "absl/strings/strip.h"
 #include "services/errors.h"
-#include "services/site_scope.h"
+#include "storage/errors.h"
 
 namespace energysites {
+namespace {
 
-std::optional<int> EntryIndex(absl::string_view field) {
-  int index;
-  if (!absl::ConsumePrefix(&field, "entries[")) return std::nullopt;
-  const size_t end = field.find(']');
-  if (end == field.npos || !absl::SimpleAtoi(field.substr(0, end), &index)) return std::nullopt;
+// The 499 of `entries[499].soc`.
+int EntryIndex(absl::string_view field) {
+  int index = -1;
+  absl::ConsumePrefix(&field, "entries[");
+  static_cast<void>(absl::SimpleAtoi(field.substr(0, field.find(']')), &index));
   return index;
 }
 
-std::map<int, absl::Status> EntryFailures(const std::vector<Violation>& violations) {
-  std::map<int, std::vector<Violation>> broken, foreign;
-  for (const Violation& violation : violations) {
-    auto& by_entry = violation.rule_id == kSiteNotInToken ? foreign : broken;
-    by_entry[*EntryIndex(violation.field)].push_back(violation);
+std::map<int, std::vector<Violation>> ByEntry(const BrokenRules& broken, absl::string_view path) {
+  std::map<int, std::vector<Violation>> by_entry;
+  for (Violation violation : broken.listed()) {
+    violation.field.erase(0, path.size());
+    const int index = EntryIndex(violation.field);
+    by_entry[index].push_back(std::move(violation));
   }
+  return by_entry;
+}
+
+}  // namespace
+
+std::map<int, absl::Status> EntryFailures(const EntryFaults& faults, absl::string_view path) {
   std::map<int, absl::Status> failures;
-  for (const auto& [index, of_entry] : broken) failures[index] = InvalidRequest(of_entry);
+  for (const auto& [index, of_entry] : ByEntry(faults.rules, path)) {
+    failures[index] = InvalidRequest(of_entry);
+  }
+  const absl::Status broken =
+      storage::WithoutDetails(absl::InvalidArgumentError("breaks rules of the contract"));
+  for (const int index : faults.rules.unlisted_entries()) failures[index] = broken;
   // An entry that is wrong twice is told of the rules, as a whole request is.
-  for (const auto& [index, of_entry] : foreign) failures.emplace(index, SitesNotInToken(of_entry));
+  for (const auto& [index, of_entry] : ByEntry(faults.sites, path)) {
+    if (failures.count(index) == 0) failures[index] = SitesNotInToken(of_entry);
+  }
+  const absl::Status foreign = storage::WithoutDetails(
+      absl::PermissionDeniedError("its site is none that the caller's token is bound to"));
+  for (const int index : faults.sites.unlisted_entries()) failures.emplace(index, foreign);
   return failures;
 }
 

@@ -3,21 +3,17 @@
 #define SERVICES_ENTRY_FAILURES_H_
 
 #include <map>
-#include <optional>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
-#include "validation/violation.h"
+#include "services/gate.h"
 
 namespace energysites {
 
-// The 499 of `entries[499].soc`; nothing for a path that is not below an entry.
-std::optional<int> EntryIndex(absl::string_view field);
-
-// INVALID_ARGUMENT, or PERMISSION_DENIED for a site that is not the caller's, with its violations
-// for each entry, by index. All of them are below entries.
-std::map<int, absl::Status> EntryFailures(const std::vector<Violation>& violations);
+// INVALID_ARGUMENT, or PERMISSION_DENIED for a site that is not the caller's, for each entry, by
+// index. The first have their violations, the others say that these were left out. `path` stands
+// before `entries` in the violations, and is cut off.
+std::map<int, absl::Status> EntryFailures(const EntryFaults& faults, absl::string_view path = "");
 
 }  // namespace energysites
 

@@ -43,7 +43,8 @@ absl::Status InvalidArgument(absl::string_view message, absl::string_view reason
 
 // A status of `code` with as many of the violations as fit.
 absl::Status WithViolations(absl::StatusCode code, const std::vector<Violation>& violations,
-                            absl::string_view reason) {
+                            size_t count, absl::string_view reason) {
+  count = std::max(count, violations.size());
   google::rpc::BadRequest bad_request;
   std::string message;
   size_t detail_bytes = 0;
@@ -65,8 +66,8 @@ absl::Status WithViolations(absl::StatusCode code, const std::vector<Violation>&
       ++named;
     }
   }
-  if (named < violations.size()) {
-    absl::StrAppend(&message, " (", violations.size(), " violations in all)");
+  if (named < count) {
+    absl::StrAppend(&message, " (", count, " violations in all)");
   }
   absl::Status status = WithErrorInfo(absl::Status(code, message), reason);
   storage::AddDetail(status, bad_request);
@@ -75,12 +76,13 @@ absl::Status WithViolations(absl::StatusCode code, const std::vector<Violation>&
 
 }  // namespace
 
-absl::Status InvalidRequest(const std::vector<Violation>& violations) {
-  return WithViolations(absl::StatusCode::kInvalidArgument, violations, "INVALID_REQUEST");
+absl::Status InvalidRequest(const std::vector<Violation>& violations, size_t count) {
+  return WithViolations(absl::StatusCode::kInvalidArgument, violations, count, "INVALID_REQUEST");
 }
 
-absl::Status SitesNotInToken(const std::vector<Violation>& violations) {
-  return WithViolations(absl::StatusCode::kPermissionDenied, violations, "SITE_NOT_IN_TOKEN");
+absl::Status SitesNotInToken(const std::vector<Violation>& violations, size_t count) {
+  return WithViolations(absl::StatusCode::kPermissionDenied, violations, count,
+                        "SITE_NOT_IN_TOKEN");
 }
 
 absl::Status IdentityMissing() {

@@ -2,6 +2,7 @@
 #ifndef SERVICES_ERRORS_H_
 #define SERVICES_ERRORS_H_
 
+#include <cstddef>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -13,15 +14,16 @@ namespace energysites {
 
 // INVALID_ARGUMENT with BadRequest: one field violation for each of `violations`, its reason the
 // rule id. They travel in HTTP/2 trailers, which common clients cap at 8 KiB: when they do not
-// fit, the last are left out and the message says how many there are. `violations` is not empty.
-absl::Status InvalidRequest(const std::vector<Violation>& violations);
+// fit, the last are left out and the message says how many there are: `count`, if `violations` are
+// but the first ones. `violations` is not empty.
+absl::Status InvalidRequest(const std::vector<Violation>& violations, size_t count = 0);
 
 // INVALID_ARGUMENT: the body of a REST call is no JSON; `why` says where it breaks off.
 absl::Status BadJson(absl::string_view why);
 
 // PERMISSION_DENIED with the same details: sites that are not the caller's. `violations` is not
 // empty.
-absl::Status SitesNotInToken(const std::vector<Violation>& violations);
+absl::Status SitesNotInToken(const std::vector<Violation>& violations, size_t count = 0);
 
 // UNAUTHENTICATED: the server takes calls only from a gateway that says who calls.
 absl::Status IdentityMissing();

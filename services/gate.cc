@@ -1,8 +1,9 @@
 #include "services/gate.h"
 
-#include <algorithm>
-#include <iterator>
+#include <map>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "grpcpp/impl/codegen/proto_utils.h"
 #include "grpcpp/support/proto_buffer_reader.h"
@@ -31,9 +32,13 @@ absl::Status Gate::Parse(grpc::ByteBuffer* bytes, google::protobuf::Message* req
                          const MethodObserver& observer) const {
   if (bytes->Length() > kAlwaysParsedBytes) {
     grpc::ProtoBufferReader reader(bytes);
-    const Violations violations = limits_.TooLong(&reader);
-    observer.Violated(violations);
-    if (!violations.empty()) return InvalidRequest(violations);
+    const std::vector<Violation> too_long = limits_.TooLong(&reader);
+    if (!too_long.empty()) {
+      std::map<std::string, int> times;
+      for (const Violation& violation : too_long) ++times[violation.rule_id];
+      observer.Violated(times);
+      return InvalidRequest(too_long);
+    }
   }
   if (!grpc::SerializationTraits<google::protobuf::Message>::Deserialize(bytes, request).ok()) {
     return MalformedRequest(request->GetDescriptor()->full_name());
@@ -41,21 +46,20 @@ absl::Status Gate::Parse(grpc::ByteBuffer* bytes, google::protobuf::Message* req
   return absl::OkStatus();
 }
 
-absl::StatusOr<Gate::Violations> Gate::Check(
-    const google::protobuf::Message& request, const Caller& caller, const MethodObserver& observer,
-    const std::function<bool(const Violation&)>& tolerates) const {
-  const auto all_tolerated = [&](const Violations& violations) {
-    return violations.empty() ||
-           (tolerates != nullptr && std::all_of(violations.begin(), violations.end(), tolerates));
+absl::StatusOr<EntryFaults> Gate::Check(const google::protobuf::Message& request,
+                                        const Caller& caller, const MethodObserver& observer,
+                                        bool tolerates_entries) const {
+  const auto passes = [&](const BrokenRules& broken) {
+    return broken.count() == 0 || (tolerates_entries && broken.are_of_entries());
   };
-  Violations violations = validator_.Validate(request);
-  observer.Violated(violations);
-  if (!all_tolerated(violations)) return InvalidRequest(violations);
-  Violations foreign = scope_.Check(request, caller);
-  observer.Violated(foreign);
-  if (!all_tolerated(foreign)) return SitesNotInToken(foreign);
-  std::move(foreign.begin(), foreign.end(), std::back_inserter(violations));
-  return violations;
+  EntryFaults faults;
+  validator_.Validate(request, faults.rules);
+  observer.Violated(faults.rules.times());
+  if (!passes(faults.rules)) return InvalidRequest(faults.rules.listed(), faults.rules.count());
+  scope_.Check(request, caller, faults.sites);
+  observer.Violated(faults.sites.times());
+  if (!passes(faults.sites)) return SitesNotInToken(faults.sites.listed(), faults.sites.count());
+  return faults;
 }
 
 }  // namespace energysites

@@ -3,15 +3,14 @@
 #ifndef SERVICES_GATE_H_
 #define SERVICES_GATE_H_
 
-#include <functional>
 #include <utility>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "google/protobuf/message.h"
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/byte_buffer.h"
+#include "services/broken_rules.h"
 #include "services/call_observer.h"
 #include "services/caller.h"
 #include "services/site_scope.h"
@@ -20,11 +19,15 @@
 
 namespace energysites {
 
+// What is wrong with single entries of a batch.
+struct EntryFaults {
+  BrokenRules rules;
+  BrokenRules sites;  // Those that are not the caller's.
+};
+
 // The gate of one method. Safe from any thread.
 class Gate {
  public:
-  using Violations = std::vector<Violation>;
-
   // `sites_path` as SiteScope::Compile takes it. Fails if the request declares rules that the
   // validator does not know.
   static absl::StatusOr<Gate> Compile(const google::protobuf::Descriptor& request,
@@ -41,13 +44,12 @@ class Gate {
   absl::Status Parse(grpc::ByteBuffer* bytes, google::protobuf::Message* request,
                      const MethodObserver& observer) const;
 
-  // OK with those violations that the handler settles itself, as `tolerates` says; else
-  // INVALID_ARGUMENT with all broken rules, or PERMISSION_DENIED with all sites that are not the
-  // caller's. `observer` counts them in any case.
-  absl::StatusOr<Violations> Check(
-      const google::protobuf::Message& request, const Caller& caller,
-      const MethodObserver& observer,
-      const std::function<bool(const Violation&)>& tolerates = nullptr) const;
+  // INVALID_ARGUMENT with the broken rules, or PERMISSION_DENIED with the sites that are not the
+  // caller's; but OK with them if they are of single entries only, and `tolerates_entries` says
+  // that the handler settles those itself. `observer` counts them in any case.
+  absl::StatusOr<EntryFaults> Check(const google::protobuf::Message& request, const Caller& caller,
+                                    const MethodObserver& observer,
+                                    bool tolerates_entries = false) const;
 
  private:
   Gate(ItemLimits limits, Validator validator, SiteScope scope, IdentitySource source)

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "energysites/v1/live_data.pb.h"
 #include "google/protobuf/arena.h"
 #include "grpcpp/impl/codegen/proto_utils.h"
@@ -153,15 +152,10 @@ class IngestMethod::Batch final : public storage::Job {
     const absl::Status parsed = method.gate_.Parse(bytes, request_, method.observer_);
     if (!parsed.ok()) return parsed;
     if (request_->has_batch()) method.batch_entries_.Observe(request_->batch().entries_size());
-    const auto of_entry = [](const Violation& violation) {
-      absl::string_view field = violation.field;
-      return absl::ConsumePrefix(&field, kBatchPath) && EntryIndex(field).has_value();
-    };
-    absl::StatusOr<Gate::Violations> violations =
-        method.gate_.Check(*request_, caller, method.observer_, of_entry);
-    if (!violations.ok()) return violations.status();
-    for (Violation& violation : *violations) violation.field.erase(0, kBatchPath.size());
-    failures_ = EntryFailures(*violations);
+    const absl::StatusOr<EntryFaults> faults =
+        method.gate_.Check(*request_, caller, method.observer_, /*tolerates_entries=*/true);
+    if (!faults.ok()) return faults.status();
+    failures_ = EntryFailures(*faults, kBatchPath);
     return absl::OkStatus();
   }
 

@@ -37,9 +37,8 @@ LiveDataWriter::CreateCall CreateCallOf(const v1::CreateLiveDataEntryRequest& re
 }
 
 // A partial batch goes on without its bad entries; a fault of the batch itself stops it.
-bool IsBadEntryOfPartialBatch(const v1::BatchCreateLiveDataEntriesRequest& request,
-                              const Violation& violation) {
-  return request.return_partial_success() && EntryIndex(violation.field).has_value();
+bool IsPartialBatch(const v1::BatchCreateLiveDataEntriesRequest& request) {
+  return request.return_partial_success();
 }
 
 // The key by which the database orders entries.
@@ -72,9 +71,9 @@ LiveDataService::LiveDataService(ServiceContext& context) : RawService(context) 
         return written(LiveDataWriter(session, *allocator).Create(CreateCallOf(request)));
       });
   ServeTolerantly<v1::BatchCreateLiveDataEntriesRequest, v1::BatchCreateLiveDataEntriesResponse>(
-      "BatchCreateLiveDataEntries", "entries.site_id", IsBadEntryOfPartialBatch,
+      "BatchCreateLiveDataEntries", "entries.site_id", IsPartialBatch,
       [allocator, written](Session& session, const v1::BatchCreateLiveDataEntriesRequest& request,
-                           const std::vector<Violation>& tolerated) {
+                           const EntryFaults& tolerated) {
         return written(LiveDataWriter(session, *allocator)
                            .BatchCreate(request, EntryFailures(tolerated),
                                         WriteRequestOf(request, storage::kNoSite)));

@@ -37,11 +37,12 @@ class RawService : public Contract::Service {
   void Serve(const std::string& name, const std::string& sites_path, Handler handler) {
     Register<Request, Response>(
         name, sites_path, nullptr,
-        [handler](storage::Session& session, const Request& request,
-                  const std::vector<Violation>&) { return handler(session, request); });
+        [handler](storage::Session& session, const Request& request, const EntryFaults&) {
+          return handler(session, request);
+        });
   }
 
-  // The same for a handler that settles some violations itself.
+  // The same for a handler that may settle the faults of single entries itself.
   template <class Request, class Response>
   void ServeTolerantly(const std::string& name, const std::string& sites_path,
                        typename UnaryMethod<Request, Response>::Tolerance tolerance,
@@ -60,8 +61,9 @@ class RawService : public Contract::Service {
                          handler = nullptr) {
     auto method = Register<Request, Response>(
         name, sites_path, nullptr,
-        [handler](storage::Session& session, const Request& request,
-                  const std::vector<Violation>&) { return handler(session, request); });
+        [handler](storage::Session& session, const Request& request, const EntryFaults&) {
+          return handler(session, request);
+        });
     if (method != nullptr) {
       method->RideTogether(options, std::move(many_handler), std::move(fairness_key));
     }

@@ -12,10 +12,12 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using Path = std::vector<const FieldDescriptor*>;
 
+const std::string kRuleId = kSiteNotInToken;
+
 // Walks from a message down the rest of the path.
 class Walk {
  public:
-  Walk(const std::set<int64_t>& sites, std::vector<Violation>& violations)
+  Walk(const std::set<int64_t>& sites, ViolationSink& violations)
       : sites_(sites), violations_(violations) {}
 
   void From(const Message& message, Path::const_iterator next, Path::const_iterator end,
@@ -30,7 +32,10 @@ class Walk {
     }
     const int size = reflection->FieldSize(message, field);
     if (is_last && size == 0) See(place, 0);
+    const bool is_outermost = index_ < 0;
+    if (is_outermost) list_ = field->name();
     for (int i = 0; i < size; ++i) {
+      if (is_outermost) index_ = i;
       const std::string item = absl::StrCat(place, "[", i, "]");
       if (is_last) {
         See(item, reflection->GetRepeatedInt64(message, field, i));
@@ -38,20 +43,24 @@ class Walk {
         From(reflection->GetRepeatedMessage(message, field, i), next + 1, end, item + ".");
       }
     }
+    if (is_outermost) index_ = -1;
   }
 
  private:
   void See(const std::string& place, int64_t site) {
-    if (sites_.count(site) > 0) return;
-    violations_.push_back(
-        {place, kSiteNotInToken,
+    if (sites_.count(site) > 0 || !violations_.Wants(list_, index_, kRuleId)) return;
+    violations_.Take(
+        {place, kRuleId,
          site == 0
              ? "must name a site: the caller's token is bound to sites"
              : absl::StrCat("must be a site that the caller's token is bound to, not ", site)});
   }
 
   const std::set<int64_t>& sites_;
-  std::vector<Violation>& violations_;
+  ViolationSink& violations_;
+  // Where it is: the element of the outermost list, -1 outside of any.
+  absl::string_view list_;
+  int index_ = -1;
 };
 
 }  // namespace
@@ -75,15 +84,14 @@ absl::StatusOr<SiteScope> SiteScope::Compile(const google::protobuf::Descriptor&
   return scope;
 }
 
-std::vector<Violation> SiteScope::Check(const Message& request, const Caller& caller) const {
-  std::vector<Violation> violations;
-  if (!caller.sites.has_value()) return violations;
-  if (path_.empty()) {
-    violations.push_back({"", kSiteNotInToken, "is not for callers whose token is bound to sites"});
-    return violations;
+void SiteScope::Check(const Message& request, const Caller& caller,
+                      ViolationSink& violations) const {
+  if (!caller.sites.has_value()) return;
+  if (!path_.empty()) {
+    Walk(*caller.sites, violations).From(request, path_.begin(), path_.end(), "");
+  } else if (violations.Wants("", -1, kRuleId)) {
+    violations.Take({"", kRuleId, "is not for callers whose token is bound to sites"});
   }
-  Walk(*caller.sites, violations).From(request, path_.begin(), path_.end(), "");
-  return violations;
 }
 
 }  // namespace energysites

@@ -29,8 +29,8 @@ class SiteScope {
 
   // A violation for each site of the request outside of those that the caller is bound to. One that
   // names no site means all sites, which no bound caller may use.
-  std::vector<Violation> Check(const google::protobuf::Message& request,
-                               const Caller& caller) const;
+  void Check(const google::protobuf::Message& request, const Caller& caller,
+             ViolationSink& violations) const;
 
  private:
   std::vector<const google::protobuf::FieldDescriptor*> path_;

@@ -38,12 +38,11 @@ struct IsBatch<Request, std::void_t<decltype(std::declval<Request>().entries_siz
 template <class Request, class Response>
 class UnaryMethod {
  public:
-  using Violations = Gate::Violations;
   // Runs on an executor's thread with a request that keeps the rules, but for `tolerated` ones.
   using Handler = std::function<absl::StatusOr<Response>(storage::Session&, const Request&,
-                                                         const Violations& tolerated)>;
-  // Whether the handler settles this violation itself.
-  using Tolerance = std::function<bool(const Request&, const Violation&)>;
+                                                         const EntryFaults& tolerated)>;
+  // Whether the handler settles the faults of single entries itself.
+  using Tolerance = std::function<bool(const Request&)>;
 
   UnaryMethod(ServiceContext& context, const std::string& service, const std::string& name,
               Gate gate, Handler handler, Tolerance tolerance)
@@ -129,17 +128,13 @@ class UnaryMethod<Request, Response>::Call final : public grpc::ServerUnaryReact
     const absl::Status parsed = method_.gate_.Parse(&request, &request_, method_.observer_);
     if (!parsed.ok()) return parsed;
     if constexpr (IsBatch<Request>::value) method_.batch_entries_->Observe(request_.entries_size());
-    absl::StatusOr<Violations> tolerated =
-        method_.gate_.Check(request_, *caller, method_.observer_, Tolerates());
+    absl::StatusOr<EntryFaults> tolerated =
+        method_.gate_.Check(request_, *caller, method_.observer_,
+                            method_.tolerance_ != nullptr && method_.tolerance_(request_));
     if (!tolerated.ok()) return tolerated.status();
     tolerated_ = *std::move(tolerated);
     if (method_.batcher_ != nullptr) return method_.batcher_->Add(this);
     return method_.executor_.Submit(this);
-  }
-
-  std::function<bool(const Violation&)> Tolerates() {
-    if (method_.tolerance_ == nullptr) return nullptr;
-    return [this](const Violation& violation) { return method_.tolerance_(request_, violation); };
   }
 
   void Answer(const absl::StatusOr<Response>& result) {
@@ -164,7 +159,7 @@ class UnaryMethod<Request, Response>::Call final : public grpc::ServerUnaryReact
   CallObserver observer_;
   grpc::ByteBuffer* const response_;
   Request request_;
-  Violations tolerated_;
+  EntryFaults tolerated_;
 };
 
 template <class Request, class Response>

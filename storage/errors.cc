@@ -127,6 +127,12 @@ absl::Status EntriesWithoutSite(const std::map<int, absl::Status>& failures) {
   return status;
 }
 
+absl::Status WithoutDetails(const absl::Status& status) {
+  constexpr absl::string_view kLeftOut = "; details left out: send fewer entries";
+  if (absl::EndsWith(status.message(), kLeftOut)) return status;
+  return absl::Status(status.code(), absl::StrCat(status.message(), kLeftOut));
+}
+
 google::rpc::Status ToRpcStatus(const absl::Status& status) {
   google::rpc::Status rpc_status;
   rpc_status.set_code(static_cast<int>(status.code()));

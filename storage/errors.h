@@ -25,6 +25,10 @@ absl::Status LiveDataEntryNotFound(int64_t site_id, int64_t id);
 // trailers.
 absl::Status EntriesWithoutSite(const std::map<int, absl::Status>& failures);
 
+// One of many failures of a batch, of which only the first have details: code and text of `status`,
+// and how to get the rest. One that has no details already stays as it is.
+absl::Status WithoutDetails(const absl::Status& status);
+
 // ABORTED: someone changed the resource since the caller read `etag`.
 absl::Status StaleEtag(absl::string_view resource);
 

@@ -60,6 +60,25 @@ BinaryArray<int64_t> SitesOf(const std::vector<const LiveDataEntry*>& entries) {
   return array;
 }
 
+// With 10,000 entries, stored or failed without details, an answer stays well below the 4 MiB that
+// gRPC clients take by default.
+constexpr size_t kMaxDetailedBytes = 512 << 10;
+
+// Fewer fit into kMaxDetailedBytes.
+constexpr size_t kMaxDetailed = 5000;
+
+void AddFailures(const LiveDataWriter::Failures& failures,
+                 v1::BatchCreateLiveDataEntriesResponse& response) {
+  size_t bytes = 0;
+  for (const auto& [index, failure] : failures) {
+    google::rpc::Status& status = (*response.mutable_failed_requests())[index];
+    status = ToRpcStatus(failure);
+    if (status.details().empty()) continue;
+    bytes += status.ByteSizeLong();
+    if (bytes > kMaxDetailedBytes) status = ToRpcStatus(WithoutDetails(failure));
+  }
+}
+
 // Whether a fault of a whole batch says the same of each of its calls.
 bool IsForAll(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsCancelled(status) ||
@@ -285,15 +304,15 @@ absl::StatusOr<v1::BatchCreateLiveDataEntriesResponse> LiveDataWriter::BatchCrea
       if (stored[i].has_value()) {
         *response.add_live_data_entries() = *std::move(stored[i]);
       } else {
-        failures.emplace(indexes[i], SiteNotFound(entries[i]->site_id()));
+        const absl::Status failure = SiteNotFound(entries[i]->site_id());
+        failures.emplace(indexes[i],
+                         failures.size() < kMaxDetailed ? failure : WithoutDetails(failure));
       }
     }
     if (!failures.empty() && !request.return_partial_success()) {
       return EntriesWithoutSite(failures);
     }
-    for (const auto& [index, status] : failures) {
-      (*response.mutable_failed_requests())[index] = ToRpcStatus(status);
-    }
+    AddFailures(failures, response);
     return response;
   };
   if (request.validate_only()) {

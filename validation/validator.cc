@@ -37,11 +37,26 @@ std::string ToText(const Path& path) {
   return text;
 }
 
+bool Wants(ViolationSink& violations, const Path& path, const std::string& rule_id) {
+  const Path* element = nullptr;
+  for (const Path* place = &path; place != nullptr; place = place->parent) {
+    if (place->index >= 0) element = place;
+  }
+  if (element == nullptr) return violations.Wants("", -1, rule_id);
+  return violations.Wants(element->field->name(), element->index, rule_id);
+}
+
+void RequireIn(const Path& path, ViolationSink& violations) {
+  static const std::string* const kRequired = new std::string("required");
+  if (!Wants(violations, path, *kRequired)) return;
+  violations.Take({ToText(path), *kRequired, "must be set"});
+}
+
 void RunChecks(const std::vector<Check>& checks, const Value& value, const Path& path,
-               std::vector<Violation>* violations) {
+               ViolationSink& violations) {
   for (const Check& check : checks) {
-    if (check.passes(value)) continue;
-    violations->push_back({ToText(path), check.rule_id, Describe(check, value)});
+    if (check.passes(value) || !Wants(violations, path, check.rule_id)) continue;
+    violations.Take({ToText(path), check.rule_id, Describe(check, value)});
   }
 }
 
@@ -61,29 +76,27 @@ struct FieldPlan {
   bool IsEmpty() const {
     return !is_required && checks.empty() && element_checks.empty() && nested == nullptr;
   }
-  void Run(const Message& message, const Path* parent, std::vector<Violation>* violations) const;
-  void RunOnList(const Message& message, const Path* parent,
-                 std::vector<Violation>* violations) const;
+  void Run(const Message& message, const Path* parent, ViolationSink& violations) const;
+  void RunOnList(const Message& message, const Path* parent, ViolationSink& violations) const;
 };
 
 struct MessagePlan {
   std::vector<FieldPlan> fields;
   bool is_complete = false;  // False while a message that contains itself is being compiled.
 
-  void Run(const Message& message, const Path* parent, std::vector<Violation>* violations) const {
+  void Run(const Message& message, const Path* parent, ViolationSink& violations) const {
     for (const FieldPlan& field : fields) field.Run(message, parent, violations);
   }
 };
 
-void FieldPlan::Run(const Message& message, const Path* parent,
-                    std::vector<Violation>* violations) const {
+void FieldPlan::Run(const Message& message, const Path* parent, ViolationSink& violations) const {
   const Reflection& reflection = *message.GetReflection();
   const Path path = {parent, field, -1};
   const bool is_unset = (is_required || skips_unset) &&
                         (field->is_repeated() ? reflection.FieldSize(message, field) == 0
                                               : !reflection.HasField(message, field));
   if (is_unset && is_required) {
-    violations->push_back({ToText(path), "required", "must be set"});
+    RequireIn(path, violations);
     return;
   }
   if (is_unset) return;
@@ -93,7 +106,7 @@ void FieldPlan::Run(const Message& message, const Path* parent,
 }
 
 void FieldPlan::RunOnList(const Message& message, const Path* parent,
-                          std::vector<Violation>* violations) const {
+                          ViolationSink& violations) const {
   const Reflection& reflection = *message.GetReflection();
   const int size = reflection.FieldSize(message, field);
   const auto length = static_cast<uint64_t>(size);
@@ -176,17 +189,21 @@ class Validator::Plan {
     return plan;
   }
 
-  void Run(const Message& message, std::vector<Violation>* violations) const {
+  void Run(const Message& message, ViolationSink& violations) const {
     root_->Run(message, nullptr, violations);
     if (update_) RunUpdate(message, violations);
   }
 
  private:
-  void RunUpdate(const Message& request, std::vector<Violation>* violations) const {
-    CheckMask(*update_, request, violations);
+  void RunUpdate(const Message& request, ViolationSink& violations) const {
+    std::vector<Violation> of_mask;
+    CheckMask(*update_, request, &of_mask);
+    for (Violation& violation : of_mask) {
+      if (violations.Wants("", -1, violation.rule_id)) violations.Take(std::move(violation));
+    }
     const Path path = {nullptr, update_->resource, -1};
     if (!request.GetReflection()->HasField(request, update_->resource)) {
-      violations->push_back({ToText(path), "required", "must be set"});
+      RequireIn(path, violations);
       return;
     }
     const Message& resource = request.GetReflection()->GetMessage(request, update_->resource);
@@ -284,9 +301,13 @@ absl::StatusOr<Validator> Validator::Compile(const Descriptor& type) {
 Validator::Validator(std::shared_ptr<const Plan> plan) : plan_(std::move(plan)) {}
 
 std::vector<Violation> Validator::Validate(const Message& message) const {
-  std::vector<Violation> violations;
-  plan_->Run(message, &violations);
-  return violations;
+  ViolationList violations;
+  Validate(message, violations);
+  return violations.TakeAll();
+}
+
+void Validator::Validate(const Message& message, ViolationSink& violations) const {
+  plan_->Run(message, violations);
 }
 
 }  // namespace energysites

@@ -34,6 +34,8 @@ class Validator {
   // Returns every violation, in the order of the fields' declaration; nothing if `message` is
   // valid, and then without having allocated memory. `message` must be of the compiled type.
   std::vector<Violation> Validate(const google::protobuf::Message& message) const;
+  // The same, for a caller who does not need all.
+  void Validate(const google::protobuf::Message& message, ViolationSink& violations) const;
 
  private:
   class Plan;

@@ -1,10 +1,17 @@
 """BatchCreateLiveDataEntries: all or none, or the good ones, and who is to blame by index."""
 
+import pathlib
+import re
+import subprocess
+
 import pytest
 from energysites.v1 import live_data_pb2
 from google.rpc import code_pb2, error_details_pb2
 
-from support.calls import JUNE, contents, create_site, entry, fail, stamp
+from support.calls import (
+    JUNE, at_once, contents, create_site, entry, fail, new_uuid, outcome, stamp,
+)  # fmt: skip
+from support.server import BINARY
 
 MOST = 10_000
 UNKNOWN = 2**62
@@ -148,6 +155,101 @@ def test_partial_success_with_nothing_good(create, database):
     assert not answer.live_data_entries
     assert sorted(answer.failed_requests) == [0, 1]
     assert not contents(database)["live_data"]
+
+
+MOST_MESSAGE_BYTES = 2 << 20
+LEFT_OUT = "; details left out: send fewer entries"
+
+
+def failed_with_details(answer, count):
+    """How many of the first `count` failed entries have details: the first ones, and no others."""
+    failed = [answer.failed_requests[index] for index in sorted(answer.failed_requests)]
+    assert len(failed) == count
+    with_details = [bool(status.details) for status in failed]
+    assert with_details == sorted(with_details, reverse=True)
+    for status in failed:
+        assert status.message.endswith(LEFT_OUT) == (not status.details)
+    return sum(with_details)
+
+
+def test_ten_thousand_bad_entries(create, database):
+    """Regression: an answer of 8.7 MB, of which a client's channel takes 4 MiB."""
+    empty = [live_data_pb2.LiveDataEntry()] * MOST
+    answer = create(batch(empty, return_partial_success=True), timeout=60)
+    assert answer.ByteSize() < MOST_MESSAGE_BYTES
+    assert sorted(answer.failed_requests) == list(range(MOST))
+    assert {status.code for status in answer.failed_requests.values()} == {code_pb2.INVALID_ARGUMENT}
+    listed = failed_with_details(answer, MOST)
+    assert 200 <= listed < 1000
+    for index in range(listed):
+        broken = details(answer.failed_requests[index], error_details_pb2.BadRequest)
+        assert sorted(one.field.partition(".")[2] for one in broken.field_violations) == [
+            "bio_notification", "cro_notification", "dt_stamp", "load_kwh", "net_load_kwh",
+            "pv_notification", "site_id", "soc",
+        ]  # fmt: skip
+        assert all(one.field.startswith(f"entries[{index}].") for one in broken.field_violations)
+    # What was left out is told in a smaller batch.
+    again = create(batch(empty[listed:][:200], return_partial_success=True))
+    assert failed_with_details(again, 200) == 200
+    assert not contents(database)["live_data"]
+
+
+@pytest.mark.parametrize("kind", ["unknown site", "no longer kept", "one rule"])
+def test_ten_thousand_failures_of_one_kind(create, sites, database, kind):
+    changes = {
+        "unknown site": lambda i: {"site_id": UNKNOWN + i},
+        "no longer kept": lambda i: {"dt_stamp": stamp(JUNE + i)},
+        "one rule": lambda i: {"load_kwh": -1.1 - i},
+    }[kind]
+    if kind == "no longer kept":
+        subprocess.run(
+            [BINARY, "maintain", "--live_data_retention=8760h"], check=True,
+            env={"DATABASE_URL": database.app_url, "MIGRATE_DATABASE_URL": database.owner_url},
+        )  # fmt: skip
+    bad = [entry(**{"site_id": sites[0], **changes(i)}) for i in range(MOST)]
+    answer = create(batch(bad, return_partial_success=True), timeout=60)
+    assert answer.ByteSize() < MOST_MESSAGE_BYTES
+    assert not answer.live_data_entries
+    assert 1000 <= failed_with_details(answer, MOST) < MOST
+
+
+def test_a_good_entry_among_bad_ones_is_told_of(create, sites, database):
+    """Regression: the entry was stored, and the client could not read that, however often it asked."""
+    entries = [live_data_pb2.LiveDataEntry()] * (MOST - 1) + good(sites, 1)
+    request = batch(entries, return_partial_success=True, request_id=new_uuid())
+    answer = create(request, timeout=60)
+    assert [without_output(one) for one in answer.live_data_entries] == good(sites, 1)
+    assert sorted(answer.failed_requests) == list(range(MOST - 1))
+    assert create(request, timeout=60) == answer
+    assert len(contents(database)["live_data"]) == 1
+    [(bytes_remembered,)] = database.query("SELECT octet_length(response) FROM write_requests")
+    assert bytes_remembered < MOST_MESSAGE_BYTES
+
+
+def test_half_of_the_entries_bad(create, sites):
+    """The largest answers: stored entries take about as much as failed ones without details."""
+    entries = good(sites, MOST)
+    for i in range(0, MOST, 2):
+        entries[i] = live_data_pb2.LiveDataEntry()
+    answer = create(batch(entries, return_partial_success=True), timeout=60)
+    assert len(answer.live_data_entries) == MOST // 2
+    assert answer.ByteSize() < MOST_MESSAGE_BYTES
+    failed_with_details(answer, MOST // 2)
+
+
+def peak_mib(pid):
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
+
+
+@pytest.mark.parametrize("partial", [True, False])
+def test_bad_batches_take_little_memory(server, stubs, partial):
+    """Regression: 48 of these at once, of 20 KB each, took 1.28 GB."""
+    request = batch([live_data_pb2.LiveDataEntry()] * MOST, return_partial_success=partial)
+    create = stubs.live_data.BatchCreateLiveDataEntries
+    before = peak_mib(server.process.pid)
+    at_once([lambda: outcome(create, request, timeout=60)] * 16)
+    assert peak_mib(server.process.pid) - before < 100
 
 
 def test_partial_success_does_not_excuse_the_batch_itself(create, sites, database):

@@ -59,8 +59,10 @@ std::vector<std::string> ForeignFields(const google::protobuf::Message& request,
                                        absl::string_view path, const Caller& caller) {
   const auto scope = SiteScope::Compile(*request.GetDescriptor(), path);
   EXPECT_TRUE(scope.ok()) << scope.status();
+  ViolationList violations;
+  scope->Check(request, caller, violations);
   std::vector<std::string> fields;
-  for (const Violation& violation : scope->Check(request, caller)) {
+  for (const Violation& violation : violations.TakeAll()) {
     EXPECT_EQ(violation.rule_id, kSiteNotInToken);
     fields.push_back(violation.field);
   }
