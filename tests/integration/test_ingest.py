@@ -146,6 +146,18 @@ def test_of_many_refused_entries_the_first_thousand_are_listed(stubs, database, 
     assert numbers_stored(database) == []
 
 
+def test_a_batch_of_empty_entries(stubs, database):
+    stream = Ingest(stubs)
+    stream.send(1, [live_data_pb2.LiveDataEntry()] * 10_000)
+    [batch] = [batch for answer in stream.until(1) for batch in answer.refused]
+    assert batch.failed_count == 10_000 and sorted(batch.failed_entries) == list(range(1000))
+    first, last = batch.failed_entries[0], batch.failed_entries[999]
+    assert "entries[0].site_id" in first.message and first.details
+    assert last.code == first.code and not last.details
+    assert last.message.endswith("details left out: send fewer entries")
+    assert numbers_stored(database) == []
+
+
 def test_refusals_are_said_again_until_they_are_acknowledged(stubs, site):
     first = Ingest(stubs)
     for sequence in range(1, 4):
