@@ -5,6 +5,8 @@
 #include <optional>
 #include <string>
 
+#include "absl/strings/str_cat.h"
+#include "google/protobuf/wrappers.pb.h"
 #include "services/aggregate_buckets.h"
 #include "services/entry_failures.h"
 #include "services/export_stream.h"
@@ -39,6 +41,24 @@ LiveDataWriter::CreateCall CreateCallOf(const v1::CreateLiveDataEntryRequest& re
 // A partial batch goes on without its bad entries; a fault of the batch itself stops it.
 bool IsPartialBatch(const v1::BatchCreateLiveDataEntriesRequest& request) {
   return request.return_partial_success();
+}
+
+// A batch's memory. Which of its entries lie beyond the caller's sites tells it apart, too: the
+// answer to one caller is none for another, who may store more or may know less.
+std::optional<storage::WriteRequest> BatchWriteRequestOf(
+    const v1::BatchCreateLiveDataEntriesRequest& request, const EntryFaults& faults) {
+  auto write = WriteRequestOf(request, storage::kNoSite);
+  if (!write.has_value() || faults.sites.count() == 0) return write;
+  google::protobuf::BytesValue content;
+  content.set_value(write->hash);
+  for (const Violation& violation : faults.sites.listed()) {
+    absl::StrAppend(content.mutable_value(), violation.field, "\n");
+  }
+  for (const int entry : faults.sites.unlisted_entries()) {
+    absl::StrAppend(content.mutable_value(), entry, "\n");
+  }
+  write->hash = RequestHash(content);
+  return write;
 }
 
 // The key by which the database orders entries.
@@ -76,7 +96,7 @@ LiveDataService::LiveDataService(ServiceContext& context) : RawService(context) 
                            const EntryFaults& tolerated) {
         return written(LiveDataWriter(session, *allocator)
                            .BatchCreate(request, EntryFailures(tolerated),
-                                        WriteRequestOf(request, storage::kNoSite)));
+                                        BatchWriteRequestOf(request, tolerated)));
       });
   ServeTogether<v1::GetLiveDataEntryRequest, v1::LiveDataEntry>(
       "GetLiveDataEntry", "site_id", kManyReads,

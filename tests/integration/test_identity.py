@@ -7,7 +7,7 @@ import pytest
 from energysites.v1 import configurations_pb2, live_data_pb2, sites_pb2
 from google.protobuf import field_mask_pb2, timestamp_pb2
 
-from support.calls import JUNE, configuration, entry, fail, failure_of, outcome, site
+from support.calls import JUNE, configuration, entry, fail, failure_of, new_uuid, outcome, site
 from support.certificates import make_certificates
 from support.ingest import Ingest, numbered, numbers_stored, refused
 from support.stubs import Stubs
@@ -234,6 +234,21 @@ def test_a_batch_is_looked_at_entry_by_entry(gateway, database, sites):
                      3: grpc.StatusCode.INVALID_ARGUMENT.value[0]}  # fmt: skip
     assert [stored.site_id for stored in answer.live_data_entries] == [own]
     assert database.query("SELECT site_id FROM live_data") == [(own,)]
+
+
+def test_the_answer_to_a_batch_is_not_told_to_who_may_use_other_sites(gateway, database, sites):
+    """Regression: whoever sent the same batch with the same request_id got the first one's answer."""
+    own, other = sites
+    everybody, meter = gateway.caller((SUBJECT, "admin")), bound(gateway, own)
+    for first, second in ((everybody, meter), (meter, everybody)):
+        batch = live_data_pb2.BatchCreateLiveDataEntriesRequest(
+            entries=[entry(own), entry(other)], return_partial_success=True, request_id=new_uuid()
+        )
+        answer = first.live_data.BatchCreateLiveDataEntries(batch, timeout=30)
+        failure = fail(second.live_data.BatchCreateLiveDataEntries, batch)
+        assert (failure.code, failure.reason) == ("ALREADY_EXISTS", "REQUEST_ID_REUSED")
+        assert first.live_data.BatchCreateLiveDataEntries(batch, timeout=30) == answer
+    assert database.query("SELECT count(*) FROM live_data") == [(3,)]
 
 
 def test_a_stream_refuses_the_entries_of_other_sites_and_goes_on(gateway, database, sites):
