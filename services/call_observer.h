@@ -53,8 +53,8 @@ class CallObserver {
   CallObserver(MethodObserver& method, grpc::CallbackServerContext& context);
 
   // Counts the call and logs it as a JSON line, with the caller's traceparent and x-request-id if
-  // they came. Faults of ours are errors with their text; no value that a caller sent is logged. Call
-  // it once, before the call is finished.
+  // they came. Faults of ours are errors with their text; no value that a caller sent is logged.
+  // Call it once, before the call is finished.
   void Done(const absl::Status& status);
 
  private:
