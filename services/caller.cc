@@ -77,10 +77,8 @@ bool MayAsk(const grpc::CallbackServerContext& context, IdentitySource source) {
 }
 
 absl::StatusOr<Caller> CallerOf(const grpc::CallbackServerContext& context, IdentitySource source) {
-  if (source == IdentitySource::kEnvoy) {
-    if (!MayAsk(context, source)) return IdentityMissing();
-    return CallerFromHeaders(context);
-  }
+  if (!MayAsk(context, source)) return IdentityMissing();
+  if (source == IdentitySource::kEnvoy) return CallerFromHeaders(context);
   const auto& headers = context.client_metadata();
   if (headers.count(kSubjectHeader) > 0 || headers.count(kSiteIdsHeader) > 0) {
     return IdentityNotExpected();
