@@ -6,7 +6,6 @@ The short form is the default; ATTACK_SCALE=10 attacks ten times as much.
 import concurrent.futures
 import multiprocessing
 import os
-import re
 import resource
 
 import grpc
@@ -17,7 +16,7 @@ from attacks.http2 import Target
 from energysites.v1 import live_data_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.calls import JUNE, create_site, entry, stamp
-from support.process import wait_until
+from support.process import memory_mib, wait_until
 from support.stubs import Stubs
 
 SCALE = int(os.environ.get("ATTACK_SCALE", "1"))
@@ -45,12 +44,6 @@ def fill(stubs):
         )
 
 
-def mib(pid, kind):
-    """The memory of the process: VmRSS now, or VmHWM, the most that it ever had."""
-    with open(f"/proc/{pid}/status", encoding="ascii") as status:
-        return int(re.search(rf"{kind}:\s+(\d+) kB", status.read())[1]) / 1024
-
-
 def is_serving(address):
     """What a client says that comes after the attack."""
     with grpc.insecure_channel(address) as channel:
@@ -76,7 +69,7 @@ def test_attack(server, stubs, edge, start_envoy, attack, report):
     fill(stubs)
     front = start_envoy(server.port) if edge == "envoy" else server
     resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
-    idle = mib(server.process.pid, "VmHWM")
+    idle = memory_mib(server.process.pid, "VmHWM")
     caller = Caller(front.address)
     caller.start()
     try:
@@ -87,10 +80,10 @@ def test_attack(server, stubs, edge, start_envoy, attack, report):
         wait_until(lambda: is_serving(front.address), 30, "a new client is served")
     finally:
         caller.stop()
-    peak = mib(server.process.pid, "VmHWM")
+    peak = memory_mib(server.process.pid, "VmHWM")
     memory = f"server {idle:.0f} MiB before and {peak:.0f} MiB at most"
     if edge == "envoy":
-        memory += f", Envoy {mib(front.process.pid, 'VmHWM'):.0f} MiB"
+        memory += f", Envoy {memory_mib(front.process.pid, 'VmHWM'):.0f} MiB"
     report(
         f"{attack.__name__} on {edge}: {cut} connections cut; {memory}; others' p99 {quiet:.1f} ms"
         f" quiet, {p99(busy):.1f} ms of {len(busy)} calls under attack"
@@ -98,6 +91,8 @@ def test_attack(server, stubs, edge, start_envoy, attack, report):
     assert server.process.runs() and front.process.runs()
     assert not caller.wrong
     if edge == "bare" and attack.__name__ in UNBOUNDED_WITHOUT_ENVOY:
-        wait_until(lambda: mib(server.process.pid, "VmRSS") <= MOST_MIB, 60, "memory is given back")
+        wait_until(
+            lambda: memory_mib(server.process.pid, "VmRSS") <= MOST_MIB, 60, "memory is given back"
+        )
     else:
         assert peak <= MOST_MIB

@@ -8,7 +8,7 @@ import time
 
 from psycopg import conninfo
 from support.envoy import Envoy
-from support.process import BUILD
+from support.process import BUILD, memory_mib
 from support.server import BINARY, Server, migrate
 
 from tables import Tables
@@ -27,14 +27,6 @@ class BenchServer(Server):
 
     def peak_mib(self):
         return memory_mib(self.process.pid, "VmHWM")
-
-
-def memory_mib(pid, field="VmRSS"):
-    """A size from /proc/PID/status, where it stands in kB."""
-    for line in pathlib.Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) / 1024
-    raise RuntimeError(f"process {pid} has no {field}")
 
 
 class Stage:
@@ -89,6 +81,6 @@ def start_and_idle(database, folder):
     try:
         seconds = time.monotonic() - begin
         time.sleep(1)
-        return seconds, memory_mib(server.process.pid)
+        return seconds, memory_mib(server.process.pid, "VmRSS")
     finally:
         server.kill()

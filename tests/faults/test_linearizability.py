@@ -9,7 +9,6 @@ import time
 
 import pytest
 from energysites.v1 import sites_pb2
-
 from moments import is_serving
 
 from support.calls import create_site, outcome, site

@@ -1,7 +1,5 @@
 """BatchCreateLiveDataEntries: all or none, or the good ones, and who is to blame by index."""
 
-import pathlib
-import re
 import subprocess
 
 import pytest
@@ -11,6 +9,7 @@ from google.rpc import code_pb2, error_details_pb2
 from support.calls import (
     JUNE, at_once, contents, create_site, entry, fail, new_uuid, outcome, stamp,
 )  # fmt: skip
+from support.process import memory_mib
 from support.server import BINARY
 
 MOST = 10_000
@@ -237,19 +236,14 @@ def test_half_of_the_entries_bad(create, sites):
     failed_with_details(answer, MOST // 2)
 
 
-def peak_mib(pid):
-    status = pathlib.Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
-
-
 @pytest.mark.parametrize("partial", [True, False])
 def test_bad_batches_take_little_memory(server, stubs, partial):
     """Regression: 48 of these at once, of 20 KB each, took 1.28 GB."""
     request = batch([live_data_pb2.LiveDataEntry()] * MOST, return_partial_success=partial)
     create = stubs.live_data.BatchCreateLiveDataEntries
-    before = peak_mib(server.process.pid)
+    before = memory_mib(server.process.pid, "VmHWM")
     at_once([lambda: outcome(create, request, timeout=60)] * 16)
-    assert peak_mib(server.process.pid) - before < 100
+    assert memory_mib(server.process.pid, "VmHWM") - before < 100
 
 
 def test_partial_success_does_not_excuse_the_batch_itself(create, sites, database):

@@ -12,7 +12,7 @@ from energysites.v1 import live_data_pb2
 
 from support.calls import JUNE, create_site, entry, failure_of, stamp
 from support.ingest import Ingest, numbered, numbers_stored
-from support.process import peak_bytes, wait_until
+from support.process import memory_mib, wait_until
 from support.proxy import Proxy
 from support.server import migrated_cluster
 from support.stubs import Stubs
@@ -232,7 +232,7 @@ def test_a_client_that_never_reads_is_held_back(server, stubs, database):
 
     wait_until(stands_still, 60, "the server takes no more")
     assert last[0] < 200
-    assert peak_bytes(server.process.pid) < 200 << 20
+    assert memory_mib(server.process.pid, "VmHWM") < 200
     over.set()
     call.cancel()
 
@@ -274,7 +274,7 @@ def test_a_database_that_stands_still_holds_clients_back(start_server, database)
             ]
             wait_until(stands_still, 60, "the server takes no more")
             assert max(taken) < batches / 2
-            assert peak_bytes(server.process.pid) < 200 << 20
+            assert memory_mib(server.process.pid, "VmHWM") < 200
             assert numbers_stored(database) == []
         # They go on, but for those that gRPC cut off where --memory_limit_mib was reached.
         gone_on = 0

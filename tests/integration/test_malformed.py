@@ -7,7 +7,7 @@ import pytest
 from energysites.v1 import configurations_pb2, live_data_pb2, sites_pb2
 
 from support.calls import configuration, create_site, entry, fail, failure_of, new_uuid, site, stamp
-from support.process import peak_bytes
+from support.process import memory_mib
 
 LIMIT = 4 << 20
 UNHEARD_OF = {"INTERNAL", "UNKNOWN", "UNIMPLEMENTED", "DATA_LOSS"}
@@ -126,7 +126,7 @@ def test_lists_too_long_to_be_parsed(server, stubs):
             return list(channel.unary_stream(method)(data))
         return channel.unary_unary(method)(data)
 
-    before = peak_bytes(server.process.pid)
+    before = memory_mib(server.process.pid, "VmHWM")
     grown = {}
     for path, data, (field, text) in OVERLONG:
         # Objects are made of all that stands before a fault.
@@ -137,7 +137,7 @@ def test_lists_too_long_to_be_parsed(server, stubs):
             assert (failure.code, failure.reason) == ("INVALID_ARGUMENT", "INVALID_REQUEST")
             assert failure.violations == [(field, "repeated.max_items")]
             assert failure.text == f"{field}: {text}, got {TOO_MANY}"
-            grown[path] = (peak_bytes(server.process.pid) - before) >> 20
+            grown[path] = memory_mib(server.process.pid, "VmHWM") - before
     assert max(grown.values()) < 60, grown
 
 

@@ -33,11 +33,11 @@ def wait_until(condition, seconds, what):
     return value
 
 
-def peak_bytes(pid):
-    """The most memory that the process ever had."""
-    status = pathlib.Path(f"/proc/{pid}/status").read_text()
-    [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
-    return int(line.split()[1]) * 1024
+def memory_mib(pid, kind):
+    """The memory of the process: VmRSS now, or VmHWM, the most that it ever had."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    [line] = [line for line in status.splitlines() if line.startswith(f"{kind}:")]
+    return int(line.split()[1]) / 1024
 
 
 class Process:
