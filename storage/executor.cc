@@ -10,6 +10,9 @@ namespace {
 
 constexpr std::chrono::milliseconds kCancelPause(50);
 
+// Between two attempts of a worker to connect while others are connected.
+constexpr std::chrono::milliseconds kConnectPause(250);
+
 }  // namespace
 
 Executor::Executor(const ExecutorOptions& options)
@@ -31,6 +34,7 @@ Executor::~Executor() {
     dropped = TakeQueue();
   }
   job_queued_.notify_all();
+  stop_.notify_all();
   for (Job* job : dropped) job->Drop(DatabaseUnavailable("the server is shutting down"));
   for (const auto& worker : workers_) worker->thread.join();
   cancel_requested_.notify_all();
@@ -132,7 +136,9 @@ void Executor::Work(size_t index) {
   std::unique_lock<std::mutex> lock(mutex_);
   while (true) {
     job_queued_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
-    if (queue_.empty()) return;
+    if (stopping_) return;
+    // Meanwhile others may have been faster.
+    if (StandsBack(worker, lock) || queue_.empty()) continue;
     Job* const job = queue_.front();
     queue_.pop_front();
     job->state_ = Job::State::kRunning;
@@ -150,11 +156,30 @@ void Executor::Work(size_t index) {
     }
     lock.lock();
     --running_;
+    worker.connected = worker.session.connected();
     worker.running = nullptr;
     // A cancellation on its way to the database must not meet the next job's query.
     worker.cancel_requested = false;
     cancel_done_.wait(lock, [&] { return !worker.cancelling; });
   }
+}
+
+bool Executor::StandsBack(Worker& worker, std::unique_lock<std::mutex>& lock) {
+  const auto others_are_connected = [&] {
+    return std::any_of(workers_.begin(), workers_.end(), [&](const auto& other) {
+      return other.get() != &worker && other->connected;
+    });
+  };
+  if (worker.connected || !database_available_ || !others_are_connected()) return false;
+  lock.unlock();
+  const bool connected = worker.session.TryConnect();
+  lock.lock();
+  worker.connected = connected;
+  if (connected || !others_are_connected()) return false;
+  // The job that woke this one is still there.
+  job_queued_.notify_one();
+  stop_.wait_for(lock, kConnectPause, [this] { return stopping_; });
+  return true;
 }
 
 void Executor::CarryCancellations() {

@@ -83,7 +83,8 @@ class Executor {
   struct Worker {
     explicit Worker(const SessionOptions& options) : session(options) {}
     Session session;
-    Job* running = nullptr;  // For comparison only. Guarded by mutex_, as are the next two.
+    bool connected = false;  // As of its last job. Guarded by mutex_, as are the next three.
+    Job* running = nullptr;  // For comparison only.
     bool cancel_requested = false;
     bool cancelling = false;
     std::thread thread;
@@ -94,6 +95,9 @@ class Executor {
   // Empties the queue; the caller drops what was in it, without mutex_, which is held here.
   std::list<Job*> TakeQueue();
   void Work(size_t index);
+  // Whether to leave the jobs to others, because this worker gets no connection and they have one.
+  // Takes its time without `lock`, which is held before and after.
+  bool StandsBack(Worker& worker, std::unique_lock<std::mutex>& lock);
   // Carries cancellations to the database, which takes a round trip.
   void CarryCancellations();
 
@@ -102,6 +106,7 @@ class Executor {
   std::atomic<bool> database_available_ = true;
   mutable std::mutex mutex_;
   std::condition_variable job_queued_;
+  std::condition_variable stop_;
   std::condition_variable cancel_requested_;
   std::condition_variable cancel_done_;
   std::list<Job*> queue_;

@@ -63,6 +63,15 @@ Connection& Session::Connect() {
   return *connection_;
 }
 
+bool Session::TryConnect() {
+  try {
+    if (!connected()) Connect();
+  } catch (const std::exception&) {
+    // It is told by whoever needs the connection.
+  }
+  return connected();
+}
+
 void Session::SetUp(Connection& connection) {
   pqxx::nontransaction(connection).exec(Settings(options_));
   for (const Statements& statements : AllStatements()) {

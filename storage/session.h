@@ -71,6 +71,11 @@ class Session {
     return Once<pqxx::read_transaction>(body);
   }
 
+  // Whether there is a connection, which may be lost by the time that it is used. TryConnect makes
+  // one if there is none; a transaction does so by itself, and says what is wrong.
+  bool connected() const { return connection_ != nullptr; }
+  bool TryConnect();
+
   // For what libpqxx cannot do, inside a transaction only.
   Connection& connection() { return *connection_; }
 

@@ -434,6 +434,38 @@ TEST_F(ExecutorOnDatabaseTest, RandomCancellationsHitOnlyTheirJobs) {
   EXPECT_GT(stopped, 0);
 }
 
+// Regression: a worker that got no connection took jobs nevertheless, and failed them.
+TEST_F(ExecutorOnDatabaseTest, AWorkerWithoutAConnectionLeavesJobsToOthers) {
+  const auto reach = [](absl::Status& status) {
+    return [&status](Session& session) { status = Execute(session, "SELECT"); };
+  };
+  Executor executor(Options(4, 100));
+  absl::Status first, last;
+  TestJob connecting(reach(first));
+  ASSERT_THAT(executor.Submit(&connecting), IsOk());
+  ASSERT_TRUE(connecting.Wait());
+  ASSERT_THAT(first, IsOk());
+  Ask("ALTER DATABASE " + database_ + " CONNECTION LIMIT 1");
+  for (int round = 0; round < 20; ++round) {
+    std::vector<absl::Status> outcomes(20, absl::UnknownError("did not run"));
+    std::vector<std::unique_ptr<TestJob>> jobs;
+    for (absl::Status& outcome : outcomes) {
+      jobs.push_back(std::make_unique<TestJob>(reach(outcome)));
+      ASSERT_THAT(executor.Submit(jobs.back().get()), IsOk());
+    }
+    for (const auto& job : jobs) ASSERT_TRUE(job->Wait());
+    EXPECT_THAT(outcomes, testing::Each(IsOk()));
+  }
+  // Where nobody has one, the job says so.
+  Ask("ALTER DATABASE " + database_ + " CONNECTION LIMIT 0");
+  Ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename <> current_user"
+      " AND datname = current_database()");
+  TestJob failing(reach(last));
+  ASSERT_THAT(executor.Submit(&failing), IsOk());
+  ASSERT_TRUE(failing.Wait());
+  EXPECT_THAT(last, StatusIs(absl::StatusCode::kUnavailable));
+}
+
 // Shutdown races with submissions and cancellations: no job is forgotten.
 TEST_F(ExecutorOnDatabaseTest, ShutdownUnderLoadSettlesEveryJob) {
   for (int round = 0; round < 5; ++round) {
