@@ -1,9 +1,6 @@
 #include "services/gate.h"
 
-#include <map>
-#include <string>
 #include <utility>
-#include <vector>
 
 #include "grpcpp/impl/codegen/proto_utils.h"
 #include "grpcpp/support/proto_buffer_reader.h"
@@ -32,13 +29,10 @@ absl::Status Gate::Parse(grpc::ByteBuffer* bytes, google::protobuf::Message* req
                          const MethodObserver& observer) const {
   if (bytes->Length() > kAlwaysParsedBytes) {
     grpc::ProtoBufferReader reader(bytes);
-    const std::vector<Violation> too_long = limits_.TooLong(&reader);
-    if (!too_long.empty()) {
-      std::map<std::string, int> times;
-      for (const Violation& violation : too_long) ++times[violation.rule_id];
-      observer.Violated(times);
-      return InvalidRequest(too_long);
-    }
+    BrokenRules too_long;
+    limits_.TooLong(&reader, too_long);
+    observer.Violated(too_long.times());
+    if (too_long.count() > 0) return InvalidRequest(too_long.listed(), too_long.count());
   }
   if (!grpc::SerializationTraits<google::protobuf::Message>::Deserialize(bytes, request).ok()) {
     return MalformedRequest(request->GetDescriptor()->full_name());

@@ -5,6 +5,7 @@
 #include <limits>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "buf/validate/validate.pb.h"
@@ -120,24 +121,21 @@ class ItemLimits::Plan {
     return absl::OkStatus();
   }
 
-  std::vector<Violation> Run(google::protobuf::io::ZeroCopyInputStream* bytes) const {
-    std::vector<Violation> violations;
-    if (lists_.empty()) return violations;
+  void Run(google::protobuf::io::ZeroCopyInputStream* bytes, ViolationSink& violations) const {
+    if (lists_.empty()) return;
     Counts counts(lists_.size());
     CodedInputStream input(bytes);
     Count(root_, std::numeric_limits<int64_t>::max(), &input, &counts);
     for (size_t i = 0; i < lists_.size(); ++i) {
-      if (counts[i] > lists_[i].max_items) AddViolations(lists_[i], counts[i], &violations);
+      if (counts[i] > lists_[i].max_items) Tell(lists_[i], counts[i], violations);
     }
-    return violations;
   }
 
  private:
-  static void AddViolations(const List& list, uint64_t length, std::vector<Violation>* violations) {
+  static void Tell(const List& list, uint64_t length, ViolationSink& violations) {
     for (const Check& check : list.checks) {
-      if (!check.passes(length)) {
-        violations->push_back({list.path, check.rule_id, Describe(check, length)});
-      }
+      if (check.passes(length) || !violations.Wants("", -1, check.rule_id)) continue;
+      violations.Take({list.path, check.rule_id, Describe(check, length)});
     }
   }
 
@@ -194,8 +192,9 @@ absl::StatusOr<ItemLimits> ItemLimits::Compile(const Descriptor& type) {
 
 ItemLimits::ItemLimits(std::shared_ptr<const Plan> plan) : plan_(std::move(plan)) {}
 
-std::vector<Violation> ItemLimits::TooLong(google::protobuf::io::ZeroCopyInputStream* bytes) const {
-  return plan_->Run(bytes);
+void ItemLimits::TooLong(google::protobuf::io::ZeroCopyInputStream* bytes,
+                         ViolationSink& violations) const {
+  plan_->Run(bytes, violations);
 }
 
 }  // namespace energysites

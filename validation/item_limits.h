@@ -3,7 +3,6 @@
 #define ENERGYSITES_VALIDATION_ITEM_LIMITS_H_
 
 #include <memory>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "validation/violation.h"
@@ -28,11 +27,11 @@ class ItemLimits {
   // and in a message within itself, are left to the validator.
   static absl::StatusOr<ItemLimits> Compile(const google::protobuf::Descriptor& type);
 
-  // Returns, for each list with more elements than its `max_items`, what the validator says of its
+  // Tells, of each list with more elements than its `max_items`, what the validator says of its
   // length. Reads `bytes` up to the end or to where no parser would go on, and makes no objects of
   // them. Where a parser drops elements that it has read, as of the other one of a oneof, they
   // count nevertheless: they take the memory.
-  std::vector<Violation> TooLong(google::protobuf::io::ZeroCopyInputStream* bytes) const;
+  void TooLong(google::protobuf::io::ZeroCopyInputStream* bytes, ViolationSink& violations) const;
 
  private:
   class Plan;

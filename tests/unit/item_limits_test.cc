@@ -37,7 +37,9 @@ std::vector<std::string> TooLong(const std::string& bytes) {
   const absl::StatusOr<ItemLimits> limits = ItemLimits::Compile(*Type::descriptor());
   EXPECT_TRUE(limits.ok()) << limits.status();
   google::protobuf::io::ArrayInputStream input(bytes.data(), static_cast<int>(bytes.size()), 7);
-  return Texts(limits->TooLong(&input));
+  ViolationList violations;
+  limits->TooLong(&input, violations);
+  return Texts(violations.TakeAll());
 }
 
 // What the validator says of the lengths of lists in the same bytes.
