@@ -134,6 +134,14 @@ absl::Status ReaderTooSlow(absl::string_view resume_token) {
   return status;
 }
 
+absl::Status TooManyStreams(size_t most) {
+  return storage::WithRetryInfo(WithErrorInfo(
+      absl::ResourceExhaustedError(absl::StrCat(
+          "the subject of the token has ", most,
+          " such streams open, which is all that one whose tokens are bound to sites may have")),
+      "TOO_MANY_STREAMS"));
+}
+
 absl::Status ShuttingDown() {
   return WithErrorInfo(absl::UnavailableError("the server is shutting down; call again"),
                        "SHUTTING_DOWN");

@@ -47,6 +47,10 @@ absl::Status ResumeTokenNotFound();
 // last one, where there are tokens.
 absl::Status ReaderTooSlow(absl::string_view resume_token = "");
 
+// RESOURCE_EXHAUSTED with RetryInfo: the caller's token is bound to sites, and its subject has
+// `most` streams of the method open, which is all that it may have.
+absl::Status TooManyStreams(size_t most);
+
 // UNAVAILABLE: the server shuts down; another one, or a later one, takes the call.
 absl::Status ShuttingDown();
 

@@ -58,12 +58,9 @@ class IngestMethod::Stream final : public Reactor {
       End(ShuttingDown());
       Advance(lock);
     });
+    const absl::Status accepted = Accept();
     std::unique_lock<std::mutex> lock(mutex_);
-    if (!caller_.ok()) {
-      End(caller_.status());
-    } else if (method_.streams_ > kMaxStreams) {
-      End(storage::QueueFull());
-    }
+    if (!accepted.ok()) End(accepted);
     Advance(lock);
   }
 
@@ -81,6 +78,7 @@ class IngestMethod::Stream final : public Reactor {
   IngestMethod& method() { return method_; }
 
  private:
+  absl::Status Accept();
   // With the lock held:
   absl::Status Take(std::unique_ptr<Batch> message);
   absl::Status TakeStart(const v1::IngestStart& start);
@@ -99,6 +97,7 @@ class IngestMethod::Stream final : public Reactor {
   grpc::CallbackServerContext* const context_;
   CallObserver observer_;
   const absl::StatusOr<Caller> caller_;
+  std::unique_ptr<StreamPlaces::Place> place_;
   storage::Turnstile turnstile_;
 
   std::mutex mutex_;
@@ -187,6 +186,15 @@ class IngestMethod::Batch final : public storage::Job {
       google::protobuf::Arena::CreateMessage<v1::IngestLiveDataRequest>(&arena_);
   IngestRepository::Failures failures_;
 };
+
+absl::Status IngestMethod::Stream::Accept() {
+  if (!caller_.ok()) return caller_.status();
+  if (method_.streams_ > kMaxStreams) return storage::QueueFull();
+  auto place = method_.places_.Take(*caller_);
+  if (!place.ok()) return place.status();
+  place_ = *std::move(place);
+  return absl::OkStatus();
+}
 
 void IngestMethod::Stream::OnReadDone(bool ok) {
   std::unique_ptr<Batch> message;
@@ -385,7 +393,8 @@ IngestMethod::IngestMethod(ServiceContext& context, const std::string& service,
       gate_(std::move(gate)),
       allocator_(std::move(allocator)),
       observer_(context.metrics, "bidi_stream", service, name),
-      batch_entries_(observer_.BatchEntries()) {}
+      batch_entries_(observer_.BatchEntries()),
+      places_(kMaxStreams) {}
 
 IngestMethod::Reactor* IngestMethod::Start(grpc::CallbackServerContext* context) {
   return new Stream(*this, context);

@@ -13,6 +13,7 @@
 #include "services/call_observer.h"
 #include "services/gate.h"
 #include "services/service_context.h"
+#include "services/stream_places.h"
 #include "storage/live_data_allocator.h"
 
 namespace energysites {
@@ -41,6 +42,7 @@ class IngestMethod {
   MethodObserver observer_;
   prometheus::Histogram& batch_entries_;
   std::atomic<int> streams_ = 0;
+  StreamPlaces places_;
 };
 
 }  // namespace energysites

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -21,6 +22,7 @@
 #include "services/errors.h"
 #include "services/gate.h"
 #include "services/service_context.h"
+#include "services/stream_places.h"
 #include "storage/executor.h"
 #include "storage/session.h"
 
@@ -54,6 +56,7 @@ class ServerStreamMethod {
         stall_timeout_(absl::ToChronoMilliseconds(context.export_stall_timeout)),
         gate_(std::move(gate)),
         handler_(std::move(handler)),
+        places_(executor_.connections()),
         observer_(context.metrics, "server_stream", service, name) {}
 
   // Starts a call, which deletes itself when done.
@@ -69,6 +72,7 @@ class ServerStreamMethod {
   const std::chrono::milliseconds stall_timeout_;
   const Gate gate_;
   const Handler handler_;
+  StreamPlaces places_;
   MethodObserver observer_;
 };
 
@@ -120,6 +124,9 @@ class ServerStreamMethod<Request>::Call final : public grpc::ServerWriteReactor<
     if (!parsed.ok()) return parsed;
     const absl::Status passed = method_.gate_.Check(request_, *caller, method_.observer_).status();
     if (!passed.ok()) return passed;
+    auto place = method_.places_.Take(*caller);
+    if (!place.ok()) return place.status();
+    place_ = *std::move(place);
     return method_.executor_.Submit(this);
   }
 
@@ -171,6 +178,7 @@ class ServerStreamMethod<Request>::Call final : public grpc::ServerWriteReactor<
   grpc::CallbackServerContext* const context_;
   CallObserver observer_;
   Request request_;
+  std::unique_ptr<StreamPlaces::Place> place_;
   std::mutex mutex_;
   std::condition_variable changed_;
   bool cancelled_ = false;

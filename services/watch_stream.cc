@@ -104,6 +104,10 @@ class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuff
 
     owner_ = OwnerKey(*caller);
 
+    auto place = method_.places_.Take(*caller);
+    if (!place.ok()) return place.status();
+    place_ = *std::move(place);
+
     std::optional<WatchPosition> resume;
     if (!request.resume_token().empty()) {
       const auto key = DecodePageToken(request.resume_token(), fingerprint_, 2 + owner_.size());
@@ -138,6 +142,7 @@ class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuff
   CallObserver observer_;
   uint32_t fingerprint_ = 0;
   std::vector<int64_t> owner_;
+  std::unique_ptr<StreamPlaces::Place> place_;
   grpc::ByteBuffer answer_;
   std::shared_ptr<WatchQueue> queue_;
   std::unique_ptr<Draining::Subscription> draining_;
@@ -148,6 +153,7 @@ WatchMethod::WatchMethod(ServiceContext& context, const std::string& service,
     : feed_(context.live_data_feed),
       draining_(context.draining),
       gate_(std::move(gate)),
+      places_(feed_.most_watchers()),
       observer_(context.metrics, "server_stream", service, name) {}
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchMethod::Start(grpc::CallbackServerContext* context,

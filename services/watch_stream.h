@@ -10,6 +10,7 @@
 #include "services/call_observer.h"
 #include "services/gate.h"
 #include "services/service_context.h"
+#include "services/stream_places.h"
 
 namespace energysites {
 
@@ -29,6 +30,7 @@ class WatchMethod {
   storage::LiveDataFeed& feed_;
   Draining& draining_;
   const Gate gate_;
+  StreamPlaces places_;
   MethodObserver observer_;
 };
 

@@ -35,13 +35,6 @@ absl::Status WithErrorInfo(absl::Status status, absl::string_view reason) {
   return status;
 }
 
-absl::Status WithRetryInfo(absl::Status status) {
-  google::rpc::RetryInfo retry;
-  retry.mutable_retry_delay()->set_seconds(absl::ToInt64Seconds(kRetryDelay));
-  AddDetail(status, retry);
-  return status;
-}
-
 absl::Status NotFound(absl::string_view type, absl::string_view name, absl::string_view text) {
   absl::Status status = absl::NotFoundError(text);
   google::rpc::ResourceInfo resource;
@@ -90,6 +83,13 @@ bool HasSqlState(const absl::Status& status, absl::string_view state) {
 void AddDetail(absl::Status& status, const google::protobuf::Message& detail) {
   status.SetPayload(absl::StrCat(kDetailPrefix, detail.GetDescriptor()->full_name()),
                     absl::Cord(detail.SerializeAsString()));
+}
+
+absl::Status WithRetryInfo(absl::Status status) {
+  google::rpc::RetryInfo retry;
+  retry.mutable_retry_delay()->set_seconds(absl::ToInt64Seconds(kRetryDelay));
+  AddDetail(status, retry);
+  return status;
 }
 
 absl::Status SiteNotFound(int64_t id) {

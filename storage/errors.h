@@ -15,6 +15,9 @@ namespace energysites::storage {
 // Attaches a google.rpc detail (BadRequest, ErrorInfo, RetryInfo ...) for a program to read.
 void AddDetail(absl::Status& status, const google::protobuf::Message& detail);
 
+// `status`, and when the caller may try again.
+absl::Status WithRetryInfo(absl::Status status);
+
 // NOT_FOUND with ResourceInfo.
 absl::Status SiteNotFound(int64_t id);
 absl::Status ConfigurationNotFound(int64_t site_id, int64_t id);

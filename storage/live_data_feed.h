@@ -65,6 +65,7 @@ class LiveDataFeed {
   void Wake();
 
   size_t watchers() const;
+  size_t most_watchers() const { return options_.most_watchers; }
   // How long an open transaction has kept watchers from being told newer entries.
   double delay_seconds() const { return delay_seconds_; }
 

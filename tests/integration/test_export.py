@@ -9,7 +9,7 @@ import grpc
 import pytest
 from energysites.v1 import live_data_pb2
 from google.protobuf import field_mask_pb2, timestamp_pb2
-from support.calls import JUNE, create_site, entry, fail, failure_of, stamp
+from support.calls import JUNE, create_site, entry, fail, failure_of, stamp, store_many
 from support.server import Server
 from support.stubs import Stubs
 
@@ -134,21 +134,6 @@ def test_nothing_is_a_complete_download(rest):
     assert answer.text == "soc\n# end 0 rows\n"
 
 
-def many(stubs, database, rows):
-    """Rows enough to fill what lies between the database and a client that does not read."""
-    site = create_site(stubs).id
-    store(stubs, [entry(site)])
-    database.query(
-        """INSERT INTO live_data (id, site_id, dt_stamp, soc, load_kwh, net_load_kwh,
-                                  pv_notification, bio_notification, cro_notification)
-           SELECT id + n, site_id, dt_stamp + n * interval '1 second', soc, load_kwh, net_load_kwh,
-                  true, true, true
-           FROM live_data, generate_series(1000, %s) AS n RETURNING NULL""",
-        [999 + rows],
-    )
-    return site
-
-
 def exports_running(database):
     return database.query(
         "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY%%' AND state = 'active'"
@@ -165,7 +150,7 @@ def wait_until(condition):
 
 
 def test_a_client_that_leaves_stops_the_query(stubs, database):
-    many(stubs, database, 300_000)
+    store_many(stubs, database, 300_000)
     stream = stubs.live_data.ExportLiveData(live_data_pb2.ExportLiveDataRequest(), timeout=60)
     next(stream)
     wait_until(lambda: exports_running(database) == 1)
@@ -177,7 +162,7 @@ def test_a_client_that_leaves_stops_the_query(stubs, database):
 def test_a_client_that_takes_nothing_is_dropped(start_server, database):
     server: Server = start_server(database, flags=("--export_stall_timeout=1s",))
     clients = Stubs(server.address)
-    many(clients, database, 300_000)
+    store_many(clients, database, 300_000)
     stream = clients.live_data.ExportLiveData(live_data_pb2.ExportLiveDataRequest(), timeout=60)
     taken = next(stream).entry_count
     wait_until(lambda: exports_running(database) == 1)
@@ -204,7 +189,7 @@ def test_a_client_that_takes_nothing_is_dropped(start_server, database):
 def test_exports_have_connections_of_their_own(start_server, database):
     server: Server = start_server(database, flags=("--export_connections=1",))
     clients = Stubs(server.address)
-    many(clients, database, 300_000)
+    store_many(clients, database, 300_000)
     request = live_data_pb2.ExportLiveDataRequest()
     first = clients.live_data.ExportLiveData(request, timeout=60)
     next(first)
@@ -220,7 +205,7 @@ def test_exports_have_connections_of_their_own(start_server, database):
 
 
 def test_a_lost_database_ends_a_download_without_its_last_line(stubs, database, rest):
-    many(stubs, database, 300_000)
+    store_many(stubs, database, 300_000)
     stream = stubs.live_data.DownloadLiveData(live_data_pb2.DownloadLiveDataRequest(), timeout=60)
     parts = [next(stream).data]
     wait_until(lambda: exports_running(database) == 1)

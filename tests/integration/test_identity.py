@@ -1,5 +1,6 @@
 """Who calls, as the gateway says it, and which sites a token that is bound to some may use."""
 
+import contextlib
 import itertools
 
 import grpc
@@ -7,9 +8,12 @@ import pytest
 from energysites.v1 import configurations_pb2, live_data_pb2, sites_pb2
 from google.protobuf import field_mask_pb2, timestamp_pb2
 
-from support.calls import JUNE, configuration, entry, fail, failure_of, new_uuid, outcome, site
+from support.calls import (
+    JUNE, configuration, entry, fail, failure_of, new_uuid, outcome, site, store_many,
+)  # fmt: skip
 from support.certificates import make_certificates
 from support.ingest import Ingest, numbered, numbers_stored, refused
+from support.process import wait_until
 from support.stubs import Stubs
 from support.watch import Watch
 
@@ -48,11 +52,12 @@ class Gateway:
 
 
 @pytest.fixture
-def gateway(start_server, database, tmp_path):
+def gateway(request, start_server, database, tmp_path):
+    """To a server with the flags that a test gives as its parameter."""
     read = make_certificates(tmp_path)
     server = start_server(database, flags=[
         f"--tls_cert={tmp_path}/server.pem", f"--tls_key={tmp_path}/server.key",
-        f"--tls_client_ca={tmp_path}/ca.pem", "--identity=envoy",
+        f"--tls_client_ca={tmp_path}/ca.pem", "--identity=envoy", *getattr(request, "param", ()),
     ])  # fmt: skip
     gateway = Gateway(server.address, read)
     yield gateway
@@ -301,3 +306,53 @@ def test_concurrent_callers_do_not_get_each_others_sites(gateway, sites):
         calls.append((stubs.sites.GetSite.future(request, timeout=30), mine == site_id))
     for future, allowed in calls:
         assert (future.exception() is None) == allowed
+
+
+def watched(stubs, site_id):
+    """A watch that has begun."""
+    call = stubs.live_data.WatchLiveData(live_data_pb2.WatchLiveDataRequest(site_ids=[site_id]), timeout=60)
+    next(call)
+    return call
+
+
+def ingested(stubs, _):
+    """An ingest stream that has begun."""
+    stream = Ingest(stubs, session=new_uuid())
+    stream.answer()
+    return stream.call
+
+
+def exported(stubs, site_id):
+    """An export that has begun, and stays open while nobody reads on."""
+    request = live_data_pb2.ExportLiveDataRequest(site_ids=[site_id])
+    call = stubs.live_data.ExportLiveData(request, timeout=60)
+    next(call)
+    return call
+
+
+@pytest.mark.parametrize("gateway", [["--watch_limit=8", "--export_connections=8"]], indirect=True)
+@pytest.mark.parametrize(("begin", "quarter"), [(watched, 2), (exported, 2), (ingested, 25)])
+def test_a_device_does_not_take_the_streams_of_all(gateway, database, begin, quarter):
+    backend = gateway.caller((SUBJECT, "backend"))
+    own = store_many(backend, database, 300_000)
+    device = bound(gateway, own, subject="device")
+    streams = [begin(device, own) for _ in range(quarter)]
+    # Another token of the same subject makes no difference.
+    with pytest.raises(grpc.RpcError) as refused:
+        begin(bound(gateway, own, own + 1, subject="device"), own)
+    failure = failure_of(refused.value)
+    assert (failure.code, failure.reason) == ("RESOURCE_EXHAUSTED", "TOO_MANY_STREAMS")
+    assert "RetryInfo" in failure.details
+    streams.append(begin(bound(gateway, own, subject="other"), own))
+    # Nor is a caller held back that is bound to no sites.
+    streams += [begin(backend, own) for _ in range(quarter + 1)]
+
+    streams.pop(0).cancel()
+
+    def begin_again():
+        with contextlib.suppress(grpc.RpcError):
+            return begin(device, own)
+
+    streams.append(wait_until(begin_again, 30, "the place is free again"))
+    for stream in streams:
+        stream.cancel()

@@ -50,6 +50,23 @@ def create_site(stubs, **changes):
     return stubs.sites.CreateSite(sites_pb2.CreateSiteRequest(site=site(**changes)), timeout=30)
 
 
+def store_many(stubs, database, rows):
+    """A site of `rows` entries; 300,000 fill what lies between the database and a client that does
+    not read."""
+    site_id = create_site(stubs).id
+    request = live_data_pb2.CreateLiveDataEntryRequest(live_data_entry=entry(site_id))
+    stubs.live_data.CreateLiveDataEntry(request, timeout=30)
+    database.query(
+        """INSERT INTO live_data (id, site_id, dt_stamp, soc, load_kwh, net_load_kwh,
+                                  pv_notification, bio_notification, cro_notification)
+           SELECT id + n, site_id, dt_stamp + n * interval '1 second', soc, load_kwh, net_load_kwh,
+                  true, true, true
+           FROM live_data, generate_series(1000, %s) AS n RETURNING NULL""",
+        [999 + rows],
+    )
+    return site_id
+
+
 @dataclasses.dataclass
 class Failure:
     """An error as the caller sees it."""

@@ -1,0 +1,53 @@
+// Room for streams, of which no single device may take all.
+#ifndef SERVICES_STREAM_PLACES_H_
+#define SERVICES_STREAM_PLACES_H_
+
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "services/caller.h"
+
+namespace energysites {
+
+// The streams of one method that are open at one time in this process. Tokens that are bound to
+// sites are for devices, which are many and not trusted: all those of one subject get a quarter of
+// the places. Callers that are bound to no sites get what there is. Safe from any thread; outlives
+// its places.
+class StreamPlaces {
+ public:
+  // A place, until it is destroyed.
+  class Place {
+   public:
+    ~Place();
+    Place(const Place&) = delete;
+    Place& operator=(const Place&) = delete;
+
+   private:
+    friend class StreamPlaces;
+    Place(StreamPlaces& places, std::string subject)
+        : places_(places), subject_(std::move(subject)) {}
+
+    StreamPlaces& places_;
+    const std::string subject_;
+  };
+
+  // `all` is how many streams of the method the process takes.
+  explicit StreamPlaces(size_t all) : most_of_subject_(all < 4 ? 1 : all / 4) {}
+
+  // Returns null where nothing is counted, and RESOURCE_EXHAUSTED if the caller has its quarter.
+  absl::StatusOr<std::unique_ptr<Place>> Take(const Caller& caller);
+
+ private:
+  const size_t most_of_subject_;
+  std::mutex mutex_;
+  std::map<std::string, size_t> held_;  // By subject; none is zero.
+};
+
+}  // namespace energysites
+
+#endif  // SERVICES_STREAM_PLACES_H_
