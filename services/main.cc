@@ -13,6 +13,7 @@
 #include "services/options.h"
 #include "services/server.h"
 #include "storage/dsn.h"
+#include "storage/errors.h"
 #include "storage/maintenance.h"
 #include "storage/migrator.h"
 
@@ -77,7 +78,7 @@ absl::Status RunMaintain() {
       std::cout << "maintain: " << step.name << ": put off: " << done.status().message() << "\n";
     } else {
       failed.Update(absl::Status(done.status().code(),
-                                 absl::StrCat(step.name, ": ", done.status().message())));
+                                 absl::StrCat(step.name, ": ", storage::FaultText(done.status()))));
     }
   }
   if (failed.ok()) std::cout << "maintain: done\n";

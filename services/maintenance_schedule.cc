@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "services/log.h"
+#include "storage/errors.h"
 
 namespace energysites {
 
@@ -128,7 +129,7 @@ void MaintenanceSchedule::Failed(const char* step, const absl::Status& status) {
   Count(step, put_off ? "put_off" : "failed");
   Log(put_off ? spdlog::level::info : spdlog::level::err,
       put_off ? "maintenance was put off" : "maintenance failed",
-      {{"step", step}, {"fault", status.message()}});
+      {{"step", step}, {"fault", storage::FaultText(status)}});
 }
 
 }  // namespace energysites

@@ -21,8 +21,8 @@ namespace {
 using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
 
-// More than any client reads; beyond it the body was not made by hand.
-constexpr size_t kMostViolations = 100;
+// More than fit into an answer.
+constexpr size_t kMostListed = 100;
 constexpr size_t kMostDepth = 100;
 
 // Timestamps, masks and the like have a form of their own in JSON.
@@ -50,7 +50,9 @@ class Follower : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Follower
     Level& level = levels_.back();
     level.key.assign(name, size);
     level.field = level.type == nullptr ? nullptr : FindField(*level.type, level.key);
-    if (level.type != nullptr && level.field == nullptr && violations_.size() < kMostViolations) {
+    if (level.type == nullptr || level.field != nullptr) return true;
+    ++unknown_;
+    if (violations_.size() < kMostListed) {
       violations_.push_back({absl::StrCat(level.place, level.key), "field.known",
                              absl::StrCat("is no field of ", level.type->name())});
     }
@@ -73,7 +75,9 @@ class Follower : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Follower
     return true;
   }
 
-  std::vector<Violation> TakeViolations() { return std::move(violations_); }
+  // The first unknown fields, and how many there are in all.
+  const std::vector<Violation>& violations() const { return violations_; }
+  size_t unknown() const { return unknown_; }
 
  private:
   struct Level {
@@ -116,6 +120,7 @@ class Follower : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Follower
   const std::string& prefix_;
   std::vector<Level> levels_;
   std::vector<Violation> violations_;
+  size_t unknown_ = 0;
 };
 
 // The character that `%` and two hexadecimal digits stand for at `text`'s begin; -1 if they are not
@@ -203,8 +208,8 @@ absl::Status RestWrites::Check(absl::string_view http_method, absl::string_view 
     return BadJson(
         absl::StrCat(rapidjson::GetParseError_En(parsed.Code()), " (byte ", parsed.Offset(), ")"));
   }
-  const std::vector<Violation> violations = follower.TakeViolations();
-  return violations.empty() ? absl::OkStatus() : InvalidRequest(violations);
+  if (follower.unknown() == 0) return absl::OkStatus();
+  return InvalidRequest(follower.violations(), follower.unknown());
 }
 
 }  // namespace energysites

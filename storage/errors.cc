@@ -15,6 +15,9 @@ namespace {
 // Storage's own mark on a status: the SQLSTATE behind it. Never sent to a caller.
 constexpr char kSqlStateUrl[] = "energysites/sqlstate";
 
+// The words behind a status that tells callers less. Never sent to one.
+constexpr char kFaultUrl[] = "energysites/fault";
+
 constexpr char kUnfinishedUrl[] = "energysites/unfinished";
 
 constexpr char kDetailPrefix[] = "type.googleapis.com/";
@@ -45,6 +48,14 @@ absl::Status NotFound(absl::string_view type, absl::string_view name, absl::stri
   return status;
 }
 
+// The first line only: the DETAIL below it can hold values that callers sent.
+absl::string_view FirstLine(absl::string_view text) { return text.substr(0, text.find('\n')); }
+
+absl::Status WithFault(absl::Status status, const std::exception& error) {
+  status.SetPayload(kFaultUrl, absl::Cord(FirstLine(error.what())));
+  return status;
+}
+
 absl::Status StatusFromSqlError(const pqxx::sql_error& error) {
   const std::string& state = error.sqlstate();
   absl::Status status;
@@ -64,11 +75,10 @@ absl::Status StatusFromSqlError(const pqxx::sql_error& error) {
   } else if (absl::StartsWith(state, "53")) {
     status = DatabaseUnavailable("the database is out of resources");
   } else {
-    // The first line only: the DETAIL below it can hold values that callers sent.
-    const absl::string_view text = error.what();
     status = absl::InternalError(
-        absl::StrCat(state, ": ", text.substr(0, text.find('\n')), " in ", error.query()));
+        absl::StrCat(state, ": ", FirstLine(error.what()), " in ", error.query()));
   }
+  if (absl::IsUnavailable(status)) status = WithFault(std::move(status), error);
   status.SetPayload(kSqlStateUrl, absl::Cord(state));
   return status;
 }
@@ -209,10 +219,11 @@ absl::Status QueueFull() {
 absl::Status StatusFromException() {
   try {
     throw;
-  } catch (const pqxx::broken_connection&) {
-    return DatabaseUnavailable("the connection to the database was lost");
-  } catch (const pqxx::in_doubt_error&) {
-    return DatabaseUnavailable("the connection to the database was lost during the commit");
+  } catch (const pqxx::broken_connection& error) {
+    return WithFault(DatabaseUnavailable("the connection to the database was lost"), error);
+  } catch (const pqxx::in_doubt_error& error) {
+    return WithFault(
+        DatabaseUnavailable("the connection to the database was lost during the commit"), error);
   } catch (const pqxx::sql_error& error) {
     return StatusFromSqlError(error);
   } catch (const pqxx::transaction_rollback& error) {
@@ -224,6 +235,11 @@ absl::Status StatusFromException() {
   } catch (const std::exception& error) {
     return absl::InternalError(error.what());
   }
+}
+
+std::string FaultText(const absl::Status& status) {
+  const auto fault = status.GetPayload(kFaultUrl);
+  return fault.has_value() ? std::string(*fault) : std::string(status.message());
 }
 
 bool IsWorthRetrying(const absl::Status& status) {

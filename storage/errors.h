@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
@@ -65,6 +66,10 @@ google::rpc::Status ToRpcStatus(const absl::Status& status);
 // Call inside a catch block: what the exception in flight means for the caller. Recognised by
 // type and SQLSTATE, never by text. The text of an INTERNAL status is for the log only.
 absl::Status StatusFromException();
+
+// What to log of `status`: what the database or libpq said of it, where callers are told less, else
+// its message.
+std::string FaultText(const absl::Status& status);
 
 // Whether the exception behind `status` is worth one more try of the whole transaction: a
 // deadlock, a serialization failure, or a lost race for a request_id.

@@ -69,6 +69,15 @@ def test_a_second_server_on_the_port_ends(server, database):
     assert result.returncode == 1 and server.address in result.stderr
 
 
+def test_commands_say_why_they_do_not_reach_the_database():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    for command in ("migrate", "maintain"):
+        result = run(command, DATABASE_URL=f"postgresql://nobody@127.0.0.1:{port}/energy")
+        assert result.returncode == 1
+        assert f"port {port} failed: Connection refused" in result.stderr, result
+
+
 def test_configuration_is_printed_without_its_secrets(database, tmp_path):
     secret = database.app_url.split(":")[2].split("@")[0]
     result = run("serve", "--print_config", "--queue-limit=17", database=database,
