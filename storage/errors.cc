@@ -2,6 +2,7 @@
 
 #include <exception>
 #include <pqxx/pqxx>
+#include <typeinfo>
 
 #include "absl/strings/cord.h"
 #include "absl/strings/match.h"
@@ -56,13 +57,18 @@ absl::Status WithFault(absl::Status status, const std::exception& error) {
   return status;
 }
 
+// Whether it is libpq that speaks, which lost the connection. Whatever the server says has a state;
+// libpqxx leaves it out where it has a type of its own for it.
+bool IsOfLibpq(const pqxx::sql_error& error) {
+  return error.sqlstate().empty() && typeid(error) == typeid(pqxx::sql_error);
+}
+
 absl::Status StatusFromSqlError(const pqxx::sql_error& error) {
   const std::string& state = error.sqlstate();
   absl::Status status;
-  if (state.empty() || absl::StartsWith(state, "08") || absl::StartsWith(state, "57P") ||
+  if (IsOfLibpq(error) || absl::StartsWith(state, "08") || absl::StartsWith(state, "57P") ||
       state == "53300" || state == "25006") {
     // Connection lost, server stopping or starting, out of connections, or a read-only standby.
-    // Whatever the server says has a state: without one it is libpq that lost the connection.
     status = DatabaseUnavailable("the database takes no connections now");
   } else if (state == "57014") {
     status = absl::DeadlineExceededError("the database took too long; the call was stopped");
@@ -72,7 +78,8 @@ absl::Status StatusFromSqlError(const pqxx::sql_error& error) {
   } else if (state == "ES001") {
     // From our own functions, refuse_live_data_entry and make_live_data_month.
     status = EntryNoLongerKept();
-  } else if (absl::StartsWith(state, "53")) {
+  } else if (absl::StartsWith(state, "53") ||
+             dynamic_cast<const pqxx::insufficient_resources*>(&error) != nullptr) {
     status = DatabaseUnavailable("the database is out of resources");
   } else {
     status = absl::InternalError(

@@ -52,7 +52,7 @@ absl::Status StatusOf(const std::function<void()>& fails) {
 }
 
 // Regression: a connection that was cut while a statement was prepared counted as a fault of ours.
-TEST(StatusFromExceptionTest, WhatHasNoStateIsALostConnection) {
+TEST(StatusFromExceptionTest, WhatLibpqSaysIsALostConnection) {
   const absl::Status status = StatusOf(
       [] { throw pqxx::sql_error("server closed the connection unexpectedly", "name", nullptr); });
   EXPECT_THAT(status, StatusIs(absl::StatusCode::kUnavailable));
@@ -69,6 +69,17 @@ TEST(StatusFromExceptionTest, ADeadlockIsAConflictOfLocks) {
       StatusOf([] { throw pqxx::serialization_failure("could not serialize access"); });
   EXPECT_FALSE(IsLockConflict(serialization));
   EXPECT_TRUE(IsWorthRetrying(serialization));
+}
+
+// Regression: libpqxx has types of its own for such errors, without a state, and they counted as
+// lost connections.
+TEST_F(SessionTest, WhatTheServerRefusesIsAFaultOfOurs) {
+  Session session(AppSession());
+  for (const char* sql :
+       {"SELECT * FROM pg_catalog.pg_authid", "SELECT * FROM no_such_table",
+        "SELECT no_such_column FROM sites", "SELECT no_such_function()", "SELEC"}) {
+    EXPECT_THAT(Select(session, sql).status(), StatusIs(absl::StatusCode::kInternal)) << sql;
+  }
 }
 
 // Every statement of every repository is SQL that the app role may run.
