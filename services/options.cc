@@ -249,6 +249,7 @@ absl::StatusOr<ServerOptions> ServerOptionsFromFlags() {
   options.export_executor.connections = absl::GetFlag(FLAGS_export_connections);
   options.export_executor.queue_limit = 0;
   // An export runs for as long as its client reads; StreamWriter ends those that stall.
+  options.export_executor.session.scans_tables = true;
   options.export_executor.session.statement_timeout = absl::ZeroDuration();
   options.export_executor.session.idle_in_transaction_timeout = absl::ZeroDuration();
   options.export_stall_timeout = absl::GetFlag(FLAGS_export_stall_timeout);

@@ -42,39 +42,49 @@ constexpr Statement kDeleteLiveDataEntry = {"delete_live_data_entry", R"sql(
 )sql"};
 
 // Lists: rows after ($1, $2) up to the other end $3 of the range. The row comparison finds the
-// place, the plain one on dt_stamp tells the planner which partitions to leave out.
+// place, the plain one on dt_stamp tells which partitions to leave out. The plan is made without
+// knowing $4, as if for a tenth of the table, which would be sorted for that; the constant limit,
+// of the largest page, lets it walk along an index.
 constexpr Statement kListOldestFirst = {"list_live_data_oldest_first", R"sql(
-  SELECT id, site_id, dt_stamp, soc, load_kwh, net_load_kwh,
-         pv_notification, bio_notification, cro_notification, create_time
-  FROM live_data
-  WHERE dt_stamp >= $1 AND (dt_stamp, id) > ($1, $2) AND dt_stamp < $3
-  ORDER BY dt_stamp, id LIMIT $4
+  SELECT * FROM (
+    SELECT id, site_id, dt_stamp, soc, load_kwh, net_load_kwh,
+           pv_notification, bio_notification, cro_notification, create_time
+    FROM live_data
+    WHERE dt_stamp >= $1 AND (dt_stamp, id) > ($1, $2) AND dt_stamp < $3
+    ORDER BY dt_stamp, id LIMIT 1001
+  ) AS page LIMIT $4
 )sql"};
 
 constexpr Statement kListNewestFirst = {"list_live_data_newest_first", R"sql(
-  SELECT id, site_id, dt_stamp, soc, load_kwh, net_load_kwh,
-         pv_notification, bio_notification, cro_notification, create_time
-  FROM live_data
-  WHERE dt_stamp <= $1 AND (dt_stamp, id) < ($1, $2) AND dt_stamp >= $3
-  ORDER BY dt_stamp DESC, id DESC LIMIT $4
+  SELECT * FROM (
+    SELECT id, site_id, dt_stamp, soc, load_kwh, net_load_kwh,
+           pv_notification, bio_notification, cro_notification, create_time
+    FROM live_data
+    WHERE dt_stamp <= $1 AND (dt_stamp, id) < ($1, $2) AND dt_stamp >= $3
+    ORDER BY dt_stamp DESC, id DESC LIMIT 1001
+  ) AS page LIMIT $4
 )sql"};
 
 constexpr Statement kListOfSiteOldestFirst = {"list_live_data_of_site_oldest_first", R"sql(
-  SELECT id, site_id, dt_stamp, soc, load_kwh, net_load_kwh,
-         pv_notification, bio_notification, cro_notification, create_time
-  FROM live_data
-  WHERE site_id = $5
-    AND dt_stamp >= $1 AND (dt_stamp, id) > ($1, $2) AND dt_stamp < $3
-  ORDER BY dt_stamp, id LIMIT $4
+  SELECT * FROM (
+    SELECT id, site_id, dt_stamp, soc, load_kwh, net_load_kwh,
+           pv_notification, bio_notification, cro_notification, create_time
+    FROM live_data
+    WHERE site_id = $5
+      AND dt_stamp >= $1 AND (dt_stamp, id) > ($1, $2) AND dt_stamp < $3
+    ORDER BY dt_stamp, id LIMIT 1001
+  ) AS page LIMIT $4
 )sql"};
 
 constexpr Statement kListOfSiteNewestFirst = {"list_live_data_of_site_newest_first", R"sql(
-  SELECT id, site_id, dt_stamp, soc, load_kwh, net_load_kwh,
-         pv_notification, bio_notification, cro_notification, create_time
-  FROM live_data
-  WHERE site_id = $5
-    AND dt_stamp <= $1 AND (dt_stamp, id) < ($1, $2) AND dt_stamp >= $3
-  ORDER BY dt_stamp DESC, id DESC LIMIT $4
+  SELECT * FROM (
+    SELECT id, site_id, dt_stamp, soc, load_kwh, net_load_kwh,
+           pv_notification, bio_notification, cro_notification, create_time
+    FROM live_data
+    WHERE site_id = $5
+      AND dt_stamp <= $1 AND (dt_stamp, id) < ($1, $2) AND dt_stamp >= $3
+    ORDER BY dt_stamp DESC, id DESC LIMIT 1001
+  ) AS page LIMIT $4
 )sql"};
 
 }  // namespace

@@ -17,13 +17,6 @@ namespace {
 using v1::FieldSummary;
 using v1::LiveDataBucket;
 
-// Planning for all months takes longer than reading, and what a plan leaves out for certain
-// parameters it leaves out when it runs, too: so it is made once for a connection, where PostgreSQL
-// would make the first five anew.
-constexpr Statement kKeepPlans = {"keep_plans", R"sql(
-  SELECT set_config('plan_cache_mode', 'force_generic_plan', true)
-)sql"};
-
 // For each site one step back from the end of its index, newest partition first.
 constexpr Statement kGetLatestLiveData = {"get_latest_live_data", R"sql(
   SELECT entry.*
@@ -252,15 +245,14 @@ v1::AggregateLiveDataResponse ResponseFrom(const BinaryRows& rows,
 }  // namespace
 
 Statements LiveDataSummaryRepository::AllStatements() {
-  return {&kKeepPlans, &kGetLatestLiveData, &kFindUnknownSite, &kAggregateLiveData};
+  return {&kGetLatestLiveData, &kFindUnknownSite, &kAggregateLiveData};
 }
 
 absl::StatusOr<v1::GetLatestLiveDataResponse> LiveDataSummaryRepository::Latest(
     const v1::GetLatestLiveDataRequest& request) {
   using Response = v1::GetLatestLiveDataResponse;
   const std::vector<int64_t> asked = Distinct(request.site_ids());
-  return session_.Transact([&](pqxx::work& tx) -> absl::StatusOr<Response> {
-    tx.exec_prepared(kKeepPlans.name);
+  return session_.Autocommit([&](pqxx::nontransaction&) -> absl::StatusOr<Response> {
     BinaryArray<int64_t> ids = ArrayOf(asked);
     const BinaryRows rows = ExecBinary(session_.connection(), kGetLatestLiveData, {ids});
     Response response;
@@ -280,8 +272,7 @@ absl::StatusOr<v1::AggregateLiveDataResponse> LiveDataSummaryRepository::Aggrega
     const v1::AggregateLiveDataRequest& request, const std::vector<int64_t>& boundaries) {
   using Response = v1::AggregateLiveDataResponse;
   const std::vector<int64_t> asked = Distinct(request.site_ids());
-  return session_.Transact([&](pqxx::work& tx) -> absl::StatusOr<Response> {
-    tx.exec_prepared(kKeepPlans.name);
+  return session_.Autocommit([&](pqxx::nontransaction&) -> absl::StatusOr<Response> {
     BinaryArray<int64_t> ids = ArrayOf(asked);
     const BinaryRows unknown = ExecBinary(session_.connection(), kFindUnknownSite, {ids});
     if (unknown.size() > 0) return SiteNotFound(unknown.Int64(0, 0));

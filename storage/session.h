@@ -30,6 +30,9 @@ struct SessionOptions {
   absl::Duration statement_timeout = absl::Seconds(30);
   absl::Duration lock_timeout = absl::Seconds(5);
   absl::Duration idle_in_transaction_timeout = absl::Seconds(30);
+  // Whether statements may read tables from end to end, as exports do. All others find their rows
+  // by an index, also in a table that was empty when their plans were made.
+  bool scans_tables = false;
   // Whether the connection holds locks of its own. If it is lost while it lies idle, the next call
   // then fails as UNAVAILABLE rather than go on, unnoticed, on one without them.
   bool holds_locks = false;

@@ -1,0 +1,145 @@
+// How PostgreSQL carries out the statements on live data, which has a partition for each month.
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "google/protobuf/empty.pb.h"
+#include "gtest/gtest.h"
+#include "storage/session.h"
+#include "tests/support/matchers.h"
+#include "tests/support/postgres.h"
+
+namespace energysites::storage {
+namespace {
+
+using google::protobuf::Empty;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+using testing_support::DatabaseTest;
+using testing_support::IsOk;
+
+// Each finds an entry, or a page, among all months.
+const std::vector<std::string>& Calls() {
+  static const auto& calls = *new std::vector<std::string>{
+      "get_live_data_entries('{1}', '{1}', '{2024-01-01Z}', '{2024-02-01Z}')",
+      "list_live_data_oldest_first('-infinity', 0, 'infinity', 100)",
+      "list_live_data_newest_first('infinity', 0, '-infinity', 100)",
+      "list_live_data_of_site_oldest_first('-infinity', 0, 'infinity', 100, 1)",
+      "list_live_data_of_site_newest_first('infinity', 0, '-infinity', 100, 1)",
+      "get_latest_live_data('{1}')",
+  };
+  return calls;
+}
+
+class PlansTest : public DatabaseTest {
+ protected:
+  PlansTest() {
+    Ask("INSERT INTO sites (name, location) SELECT 'Farm', 'Brno' FROM generate_series(1, 3)");
+    for (int month = 1; month <= 3; ++month) {
+      Ask(absl::StrCat("SELECT make_live_data_month('2024-0", month, "-01Z')"));
+    }
+    // What it says of an empty table stays true for the planner until the next one.
+    Ask("VACUUM ANALYZE live_data");
+  }
+
+  // Entries that came in an order of their own.
+  void Fill() {
+    Ask("INSERT INTO live_data (id, site_id, dt_stamp, soc, load_kwh, net_load_kwh,"
+        " pv_notification, bio_notification, cro_notification)"
+        " SELECT n, 1 + n % 3, '2024-01-01Z'::timestamptz + n * interval '2 minutes', 1, 1, 1,"
+        " false, false, false FROM generate_series(1, 60000) AS n ORDER BY hashint4(n)");
+    Ask("VACUUM ANALYZE live_data");
+  }
+
+  // libpqxx prepares a statement when it is first used.
+  static void Prepare(pqxx::work& tx) {
+    for (const Statements& statements : AllStatements()) {
+      for (const Statement* statement : statements) {
+        tx.exec(absl::StrCat("PREPARE ", statement->name, " AS ", statement->sql));
+      }
+    }
+  }
+
+  static std::string PlanOf(pqxx::work& tx, const std::string& call) {
+    std::string lines;
+    for (const auto& row : tx.exec("EXPLAIN EXECUTE " + call)) {
+      absl::StrAppend(&lines, row[0].c_str(), "\n");
+    }
+    return lines;
+  }
+
+  // Runs `body` in a session of the app role.
+  absl::Status Try(const SessionOptions& options, const std::function<void(pqxx::work&)>& body) {
+    Session session(options);
+    return session
+        .Transact([&](pqxx::work& tx) -> absl::StatusOr<Empty> {
+          body(tx);
+          return Empty();
+        })
+        .status();
+  }
+
+  void ExpectReadsByIndexes() {
+    EXPECT_THAT(Try(AppSession(),
+                    [](pqxx::work& tx) {
+                      Prepare(tx);
+                      for (const std::string& call : Calls()) {
+                        EXPECT_THAT(PlanOf(tx, call),
+                                    AllOf(HasSubstr("Index"), Not(HasSubstr("Seq Scan")),
+                                          Not(HasSubstr("Bitmap"))))
+                            << call;
+                      }
+                    }),
+                IsOk());
+  }
+};
+
+TEST_F(PlansTest, ReadsWalkAlongIndexesOfEmptyMonths) { ExpectReadsByIndexes(); }
+
+TEST_F(PlansTest, ReadsWalkAlongIndexesWhateverTheOrderOfRows) {
+  Fill();
+  ExpectReadsByIndexes();
+}
+
+// Regression: with some years of months PostgreSQL planned most calls anew, which took ten times as
+// long as carrying them out.
+TEST_F(PlansTest, APlanIsMadeOnce) {
+  Fill();
+  std::string counted;
+  EXPECT_THAT(Try(AppSession(),
+                  [&](pqxx::work& tx) {
+                    Prepare(tx);
+                    for (const std::string& call : Calls()) {
+                      for (int i = 0; i < 10; ++i) tx.exec("EXECUTE " + call);
+                    }
+                    counted = tx.exec1(
+                                    "SELECT sum(generic_plans) || ' generic, ' || sum(custom_plans)"
+                                    " FROM pg_prepared_statements")[0]
+                                  .c_str();
+                  }),
+              IsOk());
+  EXPECT_EQ(counted, absl::StrCat(Calls().size() * 10, " generic, 0"));
+}
+
+// An export reads most of a month, and walking along an index would take it longer.
+TEST_F(PlansTest, ExportsMayReadTablesFromEndToEnd) {
+  Fill();
+  SessionOptions options = AppSession();
+  options.scans_tables = true;
+  std::string plan;
+  EXPECT_THAT(Try(options,
+                  [&](pqxx::work& tx) {
+                    plan = tx.exec(
+                                 "EXPLAIN SELECT * FROM live_data WHERE dt_stamp >= '2024-01-01Z'"
+                                 " AND dt_stamp < '2024-02-01Z'")[0][0]
+                               .c_str();
+                  }),
+              IsOk());
+  EXPECT_THAT(plan, HasSubstr("Seq Scan"));
+}
+
+}  // namespace
+}  // namespace energysites::storage
