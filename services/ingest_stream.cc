@@ -378,6 +378,7 @@ void IngestMethod::Stream::Advance(std::unique_lock<std::mutex>& lock) {
   const absl::Status status = client_gone_ ? absl::CancelledError("the caller gave up") : *end_;
   lock.unlock();
   observer_.Done(status);
+  place_.reset();  // Before the client knows, who may begin the next one at once.
   if (absl::IsResourceExhausted(status)) {
     context_->AddTrailingMetadata("grpc-retry-pushback-ms", "1000");
   }

@@ -168,6 +168,7 @@ class ServerStreamMethod<Request>::Call final : public grpc::ServerWriteReactor<
       changed_.wait(lock, [this] { return !writing_; });
     }
     observer_.Done(status);
+    place_.reset();  // Before the client knows, who may begin the next one at once.
     if (absl::IsResourceExhausted(status)) {
       context_->AddTrailingMetadata("grpc-retry-pushback-ms", "1000");
     }
