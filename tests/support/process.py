@@ -5,22 +5,35 @@ import pathlib
 import signal
 import socket
 import subprocess
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("ENERGY_SITES_BUILD_DIR", ROOT / "build" / "dev"))
 
+_given_ports = set()
+_giving_ports = threading.Lock()
+
 
 def free_ports(count):
-    """`count` different ports of 127.0.0.1 that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """`count` ports of 127.0.0.1 that nobody listens on now, nor was given by this before.
+
+    So those that start many servers at once do not give one port to two of them.
+    """
+    sockets, ports = [], []
+    with _giving_ports:
+        try:
+            while len(ports) < count:
+                sockets.append(socket.socket())
+                sockets[-1].bind(("127.0.0.1", 0))
+                port = sockets[-1].getsockname()[1]
+                if port not in _given_ports:
+                    _given_ports.add(port)
+                    ports.append(port)
+            return ports
+        finally:
+            for one in sockets:
+                one.close()
 
 
 def wait_until(condition, seconds, what):
