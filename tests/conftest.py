@@ -52,8 +52,9 @@ def start_server(tmp_path):
     servers = []
 
     def start(database, **arguments):
-        servers.append(Server(database, tmp_path, **arguments))
-        return servers[-1]
+        server = Server(database, tmp_path, **arguments)
+        servers.append(server)
+        return server
 
     yield start
     for server in servers:
@@ -61,23 +62,27 @@ def start_server(tmp_path):
 
 
 @pytest.fixture
-def server(start_server, database):
-    return start_server(database)
-
-
-def is_apart(request):
-    """Whether clients get the services apart, behind the production gateway: `--apart`."""
-    return request.config.getoption("--apart", default=False)
+def start_service(request):
+    """`start_service(database, flags=(...))`: what clients call. It ends with the test."""
+    # By name, so that a test which asks for it can be told from one for a process of its own.
+    return request.getfixturevalue("start_server")
 
 
 @pytest.fixture
-def stubs(request):
-    """Clients of the server, past Envoy."""
-    # By name, so that a test which asks for clients alone can be told from one for a server.
-    if is_apart(request):
-        clients = request.getfixturevalue("apart").stubs()
-    else:
-        clients = stub_support.Stubs(request.getfixturevalue("server").address)
+def service(start_service, database):
+    return start_service(database)
+
+
+@pytest.fixture
+def server(service):
+    """The service, for tests that are about the one process which it is."""
+    return service
+
+
+@pytest.fixture
+def stubs(service):
+    """Clients of the service, past the local Envoy."""
+    clients = service.stubs()
     yield clients
     clients.close()
 
@@ -116,6 +121,4 @@ def envoy(start_envoy, server):
 
 @pytest.fixture
 def rest(request):
-    if is_apart(request):
-        return request.getfixturevalue("apart").rest()
     return Rest(request.getfixturevalue("envoy").url)

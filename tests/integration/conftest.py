@@ -1,39 +1,44 @@
 """The production gateway, and the three services apart behind it."""
 
-import concurrent.futures
+import functools
+import pathlib
 import re
 
 import pytest
 import requests
 
+from support.apart import Apart
 from support.gateway import Echo, Gateway, server_tls
 from support.process import wait_until
-from support.server import Server
-from support.stubs import NAMES
+
+HERE = pathlib.Path(__file__).parent
+
+
+def is_apart(config):
+    return config.getoption("--apart")
 
 
 def pytest_addoption(parser):
     parser.addoption(
         "--apart", action="store_true",
-        help="run the tests that ask for clients alone, with the services apart behind the gateway",
+        help="run the tests that ask for `service`, with the services apart behind the gateway",
     )  # fmt: skip
 
 
 def pytest_configure(config):
     config.addinivalue_line(
-        "markers",
-        "one_server: about the limits and the port of a single process, which clients of the gateway "
-        "do not see",
+        "markers", "one_server(reason): not through the gateway where the services run apart"
     )
 
 
 def pytest_collection_modifyitems(config, items):
-    if not config.getoption("--apart"):
+    if not is_apart(config):
         return
     # What a test does to a server, a gateway or Envoy of its own, it does to these.
     own = {"server", "start_server", "envoy", "start_envoy", "guarded_server", "gateway", "start_gateway"}
     apart = [item for item in items
-             if {"stubs", "rest"} & set(item.fixturenames) and not own & set(item.fixturenames)
+             if {"service", "start_service", "tokenless_service"} & set(item.fixturenames)
+             and not own & set(item.fixturenames)
              and item.get_closest_marker("one_server") is None]  # fmt: skip
     config.hook.pytest_deselected(items=[item for item in items if item not in apart])
     items[:] = apart
@@ -60,18 +65,6 @@ def guarded_server(start_server, database, certificates):
 
 
 @pytest.fixture
-def unmaintained_server(start_server, database):
-    """One that leaves dirty what is dirty, once its maintenance has run."""
-    server = start_server(database, flags=("--maintenance_interval=1h",))
-    wait_until(
-        lambda: re.search(r'^energy_sites_maintenance_runs_total\{.*step="rollups".*\} [1-9]',
-                          requests.get(f"{server.admin_url}/metrics", timeout=5).text, re.MULTILINE),
-        30, "rollups were refolded",
-    )  # fmt: skip
-    return server
-
-
-@pytest.fixture
 def gateway(start_gateway, guarded_server):
     return start_gateway([guarded_server.port])
 
@@ -83,40 +76,58 @@ def echo(certificates):
     upstream.stop()
 
 
-class Apart:
-    """Two instances of each service, each on its own, behind the gateway; clients with a token."""
+@pytest.fixture
+def start_apart(start_server, start_gateway, certificates, issuer):
+    """`start_apart(database, flags=(...))`: the services apart, which end with the test."""
 
-    def __init__(self, database, folder, certificates, issuer):
-        self._token = issuer.token()
+    def start(database, **arguments):
+        return Apart(start_server, start_gateway, certificates, issuer, database, **arguments)
 
-        flags = (
-            *server_tls(certificates),
-            "--drain_delay=4s",  # As long as the gateway takes to notice, and more.
-            "--maintenance_interval=1h",  # Tests of rollups want to find dirty what they wrote.
-        )
-
-        def start(name):
-            return name, Server(database, folder, flags=(*flags, f"--services={name}"))
-
-        with concurrent.futures.ThreadPoolExecutor(len(NAMES) * 2) as threads:
-            self.servers = list(threads.map(start, [*NAMES, *NAMES]))
-        ports = {name: [server.port for of, server in self.servers if of == name] for name in NAMES}
-        self.gateway = Gateway(ports, folder, certificates, issuer)
-
-    def stubs(self):
-        return self.gateway.stubs(self._token)
-
-    def rest(self):
-        return self.gateway.rest(self._token)
-
-    def stop(self):
-        self.gateway.process.kill()
-        for _, server in self.servers:
-            server.kill()
+    return start
 
 
 @pytest.fixture
-def apart(database, tmp_path, certificates, issuer):
-    services = Apart(database, tmp_path, certificates, issuer)
-    yield services
-    services.stop()
+def start_service(request):
+    # By name: see `one_server`.
+    return request.getfixturevalue("start_apart" if is_apart(request.config) else "start_server")
+
+
+@pytest.fixture
+def front(request, service):
+    """The Envoy that `rest` calls: the gateway, or else the local one."""
+    return service.gateway if is_apart(request.config) else request.getfixturevalue("envoy")
+
+
+@pytest.fixture
+def rest(front):
+    return front.rest()
+
+
+@pytest.fixture
+def start_front(request, service):
+    """`start_front(call_timeout="1s")`: such another Envoy, that has these settings."""
+    if is_apart(request.config):
+        return service.front
+    return functools.partial(request.getfixturevalue("start_envoy"), service.port)
+
+
+@pytest.fixture
+def tokenless_service(request, database):
+    """One that takes clients which cannot bring a token."""
+    if is_apart(request.config):
+        return request.getfixturevalue("start_apart")(database, tokens=False)
+    return request.getfixturevalue("start_server")(database)
+
+
+@pytest.fixture
+def unmaintained_service(start_service, database):
+    """One that leaves dirty what is dirty, once its maintenance has run."""
+    service = start_service(database, flags=("--maintenance_interval=1h",))
+
+    def has_run(server):
+        page = requests.get(f"{server.admin_url}/metrics", timeout=5).text
+        run = r'^energy_sites_maintenance_runs_total\{.*step="rollups".*\} [1-9]'
+        return re.search(run, page, re.MULTILINE)
+
+    wait_until(lambda: any(map(has_run, service.instances())), 30, "rollups were refolded")
+    return service

@@ -142,8 +142,8 @@ def random_entries(rng, site_id, start, end, count):
 
 
 @pytest.fixture
-def server(unmaintained_server):
-    return unmaintained_server
+def service(unmaintained_service):
+    return unmaintained_service
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from google.rpc import error_details_pb2
 from support.calls import JUNE, create_site, entry, failure_of, stamp
 from support.ingest import Ingest, numbered, numbers_stored, refused
 from support.process import wait_until
-from support.stubs import Stubs
 
 
 @pytest.fixture
@@ -291,7 +290,7 @@ def test_what_came_before_a_bad_message_is_stored_and_acknowledged(stubs, databa
     assert numbers_stored(database) == list(range(1, 11))
 
 
-def test_bytes_that_are_no_message(server, stubs):
+def test_bytes_that_are_no_message(stubs):
     call = stubs.channel.stream_stream("/energysites.v1.LiveData/IngestLiveData")
     with pytest.raises(grpc.RpcError) as raised:
         list(call(iter([START.SerializeToString(), b"\xff\xff"]), timeout=30))
@@ -324,8 +323,8 @@ def test_a_month_that_was_dropped_meanwhile_is_made_again(stubs, database, site)
     assert numbers_stored(database) == [2]
 
 
-def test_the_buckets_of_a_batch_are_marked(unmaintained_server, database):
-    stubs = Stubs(unmaintained_server.address)
+def test_the_buckets_of_a_batch_are_marked(unmaintained_service, database):
+    stubs = unmaintained_service.stubs()
     site = create_site(stubs).id
     other = create_site(stubs).id
     quarter = 15 * 60
@@ -367,7 +366,7 @@ def test_a_site_is_deleted_meanwhile(stubs, database, site):
     assert numbers_stored(database) == list(range(50, 50 * sequence + 50))
 
 
-@pytest.mark.one_server
+@pytest.mark.one_server("the limit is each process's own")
 def test_no_more_streams_than_the_server_takes(stubs):
     streams = [Ingest(stubs, session=f"s{number}") for number in range(100)]
     for stream in streams:

@@ -105,7 +105,8 @@ class Follower:
                     self.ends[error.code().name] += 1
 
 
-def test_rolling_restart(apart, database):
+def test_rolling_restart(start_apart, database):
+    apart = start_apart(database)
     stubs = apart.stubs()
     site_ids = [create_site(stubs).id for _ in range(5)]
     followers = [Follower(stubs) for _ in range(STREAMS)]

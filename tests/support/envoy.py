@@ -6,6 +6,7 @@ import requests
 import yaml
 
 from support.process import BUILD, ROOT, Process, free_ports
+from support.stubs import Stubs
 
 BINARY = ROOT / ".deps" / "venv" / "bin" / "envoy"
 
@@ -69,6 +70,12 @@ class Envoy:
 
     def stop(self):
         return self.process.stop()
+
+    def rest(self):
+        return Rest(self.url)
+
+    def stubs(self):
+        return Stubs(self.address)
 
 
 class Rest:

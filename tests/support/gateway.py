@@ -40,6 +40,8 @@ def production_settings(port, instances, certificates, issuer, **changes):
 class Gateway(Envoy):
     """Callers come with a token: `gateway.rest(token)`, `gateway.stubs(token)`."""
 
+    token = None  # Of those that say nothing of theirs.
+
     def __init__(self, instances, folder, certificates, issuer, ready=True, **changes):
         self.ca = certificates / "ca.pem"
         (port,) = free_ports(1)
@@ -47,16 +49,18 @@ class Gateway(Envoy):
         self.start(settings, folder, ready)
 
     def rest(self, token=None, **headers):
+        token = token or self.token
         authorization = {"authorization": f"Bearer {token}"} if token else {}
         return Rest(self.url, self.ca, {**authorization, **headers})
 
-    def stubs(self, token=None):
+    def stubs(self, token=None, address=None):
+        """`address` is that of a proxy before it."""
         credentials = grpc.ssl_channel_credentials(self.ca.read_bytes()) if self.ca else None
-        if token:
+        if token := token or self.token:
             credentials = grpc.composite_channel_credentials(
                 credentials, grpc.access_token_call_credentials(token)
             )
-        return Stubs(self.address, credentials)
+        return Stubs(address or self.address, credentials)
 
 
 # envoy.service.auth.v3.CheckResponse with an OK status and no changes.

@@ -1,12 +1,16 @@
 """Starts energy-sites as users do: its binary, by flags and environment."""
 
 import contextlib
+import signal
 import subprocess
 
+import grpc
 import requests
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from support.postgres import Postgres
 from support.process import BUILD, Process, free_ports
+from support.stubs import Stubs
 
 BINARY = BUILD / "energy-sites"
 
@@ -35,8 +39,24 @@ def migrated_cluster(**arguments):
         cluster.remove()
 
 
+@contextlib.contextmanager
+def standing_still(service):
+    """All its processes take no step, as on a machine that hangs."""
+    processes = [one.process for one in service.instances()]
+    for process in processes:
+        process.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.signal(signal.SIGCONT)
+
+
 class Server:
-    """`energy-sites serve` on free ports. `restart` keeps the ports."""
+    """`energy-sites serve` on free ports. `restart` keeps the ports.
+
+    Tests of what callers see use no more of it than `Apart` has, too.
+    """
 
     binary = BINARY
 
@@ -60,6 +80,41 @@ class Server:
         self.process.wait_healthy(
             lambda: self.admin_answers(page), 60, f"{self.admin_url}/{page} answers 200"
         )
+
+    def instances(self, name=None):
+        """The processes that serve the service of this name, or all."""
+        return [self]
+
+    def stubs(self, address=None, **arguments):
+        """Clients, by default past everything that lies before it."""
+        return Stubs(address or self.address, **arguments)
+
+    def client_flags(self):
+        """Of import and export."""
+        return [f"--target={self.address}"]
+
+    def resets(self, failure):
+        """Whether a stream may end so because what lies between resets it."""
+        return False
+
+    def is_up(self):
+        """Whether it may be called, by what HTTP and gRPC say of its health."""
+        return self.admin_answers("readyz") and self._serves()
+
+    def is_down(self):
+        return not self.admin_answers("readyz") and not self._serves()
+
+    def log_text(self):
+        return self.log.read_text()
+
+    def _serves(self):
+        request = health_pb2.HealthCheckRequest(service="energysites.v1.LiveData")
+        with grpc.insecure_channel(self.address) as channel:
+            try:
+                answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=5)
+            except grpc.RpcError:
+                return False
+        return answer.status == health_pb2.HealthCheckResponse.SERVING
 
     def admin_answers(self, page):
         """Whether the admin port answers 200 for `page`."""

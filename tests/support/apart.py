@@ -1,0 +1,85 @@
+"""The three services apart, two instances of each, behind the production gateway."""
+
+import concurrent.futures
+
+from support.gateway import server_tls
+from support.stubs import NAMES
+
+
+class Apart:
+    """What tests may know of a `Server`, for all instances at once; clients come with a token."""
+
+    def __init__(self, start_server, start_gateway, certificates, issuer, database, flags=(),
+                 environment=None, ready=True, tokens=True):  # fmt: skip
+        """With `ready` False, waits only until the instances live and the gateway answers.
+
+        Without `tokens`, the gateway trusts who comes, as those do that have no place for one.
+        """
+        self._start_gateway, self._issuer, self._tokens = start_gateway, issuer, tokens
+        # The delay is as long as the gateway takes to notice, and more.
+        flags = (*server_tls(certificates), "--drain_delay=4s", *flags)
+        if not tokens:
+            flags = (*flags, "--identity=none")
+
+        def start(name):
+            server = start_server(
+                database, flags=(*flags, f"--services={name}"), environment=environment, ready=ready
+            )
+            return name, server
+
+        self.servers = _at_once(start, [*NAMES, *NAMES])
+        self.gateway = self.front(ready=ready)
+        self.port = self.gateway.port
+
+    def instances(self, name=None):
+        return [server for of, server in self.servers if name in (None, of)]
+
+    def front(self, **settings):
+        """A gateway of these settings before the same instances."""
+        ports = {name: [one.port for one in self.instances(name)] for name in NAMES}
+        gateway = self._start_gateway(ports, **({} if self._tokens else {"jwt": None}), **settings)
+        gateway.token = self._issuer.token()
+        return gateway
+
+    def stubs(self, address=None, **claims):
+        """`claims` are changes of the token's."""
+        return self.gateway.stubs(self._issuer.token(**claims), address)
+
+    def client_flags(self):
+        """Of import and export."""
+        return [f"--target={self.gateway.address}", f"--tls_ca={self.gateway.ca}"]
+
+    def resets(self, failure):
+        """A gateway whose server is gone, or reset a stream, resets it: gRPC calls that INTERNAL."""
+        return failure.code == "INTERNAL" and "RST_STREAM" in failure.text
+
+    def is_up(self):
+        """Whether all may be called; the gateway asks by gRPC and says it by HTTP."""
+        return self._ready() == {True} and self.gateway.answers(200)
+
+    def is_down(self):
+        return self._ready() == {False} and self.gateway.answers(503)
+
+    def _ready(self):
+        return {one.admin_answers("readyz") for one in self.instances()}
+
+    def log_text(self):
+        return "".join(one.log_text() for one in self.instances())
+
+    def start(self):
+        _at_once(lambda one: one.start(), self.instances())
+
+    def stop(self):
+        _at_once(lambda one: one.stop(), self.instances())
+
+    def kill(self):
+        _at_once(lambda one: one.kill(), self.instances())
+
+    def restart(self):
+        self.stop()
+        self.start()
+
+
+def _at_once(act, on):
+    with concurrent.futures.ThreadPoolExecutor(len(on)) as threads:
+        return list(threads.map(act, on))
