@@ -11,7 +11,6 @@ import pytest
 from support.calls import create_site, failure_of
 from support.ingest import Ingest, numbered, numbers_stored
 from support.process import wait_until
-from support.stubs import Stubs
 
 BATCH = 200
 
@@ -141,9 +140,9 @@ def test_while_a_batch_commits_the_next_is_copied(stubs, database, site, cut):
     assert numbers_stored(database) == list(range(5 * BATCH))
 
 
-def test_a_session_is_forgotten_after_the_configured_time(start_server, database):
+def test_a_session_is_forgotten_after_the_configured_time(start_service, database):
     flags = ("--ingest_session_ttl=1s", "--maintenance_interval=100ms")
-    stubs = Stubs(start_server(database, flags=flags).address)
+    stubs = start_service(database, flags=flags).stubs()
     site_id = create_site(stubs).id
     idle, busy = Ingest(stubs, session="idle"), Ingest(stubs, session="busy")
     for stream in (idle, busy):

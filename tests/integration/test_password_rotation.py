@@ -8,7 +8,6 @@ from support.calls import create_site, fail, site
 from support.ingest import Ingest, numbered
 from support.postgres import APP, OWNER
 from support.process import wait_until
-from support.stubs import Stubs
 from support.watch import Watch
 
 
@@ -34,9 +33,9 @@ def connected_roles(database):
     return {role for (role,) in database.query("SELECT DISTINCT usename FROM pg_stat_activity")}
 
 
-def assert_all_works(server, first):
+def assert_all_works(service, first):
     """Calls that use each kind of connection, with entries from number `first` on."""
-    stubs = Stubs(server.address)
+    stubs = service.stubs()
     site_id = create_site(stubs).id
     watch = Watch(stubs, [site_id])
     stream = Ingest(stubs, session=f"meter-{first}")
@@ -51,7 +50,7 @@ def assert_all_works(server, first):
     stubs.close()
 
 
-def test_the_server_goes_on_with_the_new_passwords(cluster, start_server, tmp_path):
+def test_the_server_goes_on_with_the_new_passwords(cluster, start_service, tmp_path):
     database = cluster.new_database()
     app, owner = tmp_path / "app", tmp_path / "owner"
 
@@ -61,36 +60,36 @@ def test_the_server_goes_on_with_the_new_passwords(cluster, start_server, tmp_pa
 
     change_passwords(database, "first")
     write_files("first")
-    server = start_server(database, flags=[
+    service = start_service(database, flags=[
         f"--database_url_file={app}", f"--migrate_database_url_file={owner}",
         "--maintenance_interval=100ms",
     ])  # fmt: skip
-    assert_all_works(server, first=0)
+    assert_all_works(service, first=0)
     wait_until(lambda: {APP, OWNER} <= connected_roles(database), 20, "maintenance connects")
 
     change_passwords(database, "second")
     drop_connections(database)
-    wait_until(lambda: not server.admin_answers("readyz"), 20, "the old password is refused")
-    stubs = Stubs(server.address)
+    wait_until(service.is_down, 20, "the old password is refused")
+    stubs = service.stubs()
     assert fail(stubs.sites.CreateSite, sites_pb2.CreateSiteRequest(site=site())).code == "UNAVAILABLE"
     stubs.close()
 
     write_files("second")
-    wait_until(lambda: server.admin_answers("readyz"), 20, "the new password is read")
-    assert_all_works(server, first=10)
+    wait_until(service.is_up, 20, "the new password is read")
+    assert_all_works(service, first=10)
     wait_until(lambda: {APP, OWNER} <= connected_roles(database), 20, "maintenance connects again")
 
 
-def test_a_file_that_cannot_be_read_is_no_end(cluster, start_server, tmp_path):
+def test_a_file_that_cannot_be_read_is_no_end(cluster, start_service, tmp_path):
     """As in the middle of a rotation: what is connected stays, and new connections wait."""
     database = cluster.new_database()
     path = tmp_path / "app"
     path.write_text(database.app_url)
-    server = start_server(database, flags=[f"--database_url_file={path}"])
+    service = start_service(database, flags=[f"--database_url_file={path}"])
     path.unlink()
     drop_connections(database)
-    wait_until(lambda: "cannot read" in server.log.read_text(), 20, "the log says what is missing")
-    assert not server.admin_answers("readyz")
+    wait_until(lambda: "cannot read" in service.log_text(), 20, "the log says what is missing")
+    wait_until(service.is_down, 20, "they have no database")
     path.write_text(database.app_url)
-    wait_until(lambda: server.admin_answers("readyz"), 20, "the file is read again")
-    assert_all_works(server, first=0)
+    wait_until(service.is_up, 20, "the file is read again")
+    assert_all_works(service, first=0)

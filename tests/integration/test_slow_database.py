@@ -3,12 +3,12 @@
 import contextlib
 import time
 
+import pytest
 import requests
 from energysites.v1 import sites_pb2
 
 from support.calls import create_site, fail, site
 from support.process import wait_until
-from support.stubs import Stubs
 
 LIST = sites_pb2.ListSitesRequest()
 # What waits for a lock, of the app role and as the database sees it.
@@ -50,9 +50,8 @@ def test_a_deadline_ends_call_and_query(stubs, database):
     assert stubs.sites.UpdateSite(update(site_id)).name == "Late"
 
 
-def test_a_lock_held_for_too_long_is_a_conflict(start_server, database):
-    server = start_server(database, flags=["--lock_timeout=200ms"])
-    stubs = Stubs(server.address)
+def test_a_lock_held_for_too_long_is_a_conflict(start_service, database):
+    stubs = start_service(database, flags=["--lock_timeout=200ms"]).stubs()
     site_id = create_site(stubs).id
     with locked(database, site_id):
         failure = fail(stubs.sites.UpdateSite, update(site_id))
@@ -61,10 +60,11 @@ def test_a_lock_held_for_too_long_is_a_conflict(start_server, database):
     stubs.close()
 
 
+@pytest.mark.one_server("the queue is each process's own")
 def test_a_full_queue_says_when_to_come_back(start_server, database):
     flags = ["--database_connections=1", "--queue_limit=2", "--lock_timeout=60s"]
     server = start_server(database, flags=flags)
-    stubs = Stubs(server.address)
+    stubs = server.stubs()
     site_id = create_site(stubs).id
     with locked(database, site_id):
         waiting = [stubs.sites.UpdateSite.future(update(site_id), timeout=60)]

@@ -14,7 +14,6 @@ from energysites.v1 import live_data_pb2
 
 from support.calls import JUNE, at_once, create_site, entry, fail, stamp
 from support.process import wait_until
-from support.stubs import Stubs
 from support.watch import Watch, in_order, insert, make_month
 
 
@@ -31,9 +30,11 @@ def create_batch(stubs, site_ids, **changes):
     return stubs.live_data.BatchCreateLiveDataEntries(request, timeout=60).live_data_entries
 
 
-def metric(server, name):
-    text = requests.get(f"{server.admin_url}/metrics", timeout=5).text
-    return float(re.search(rf"^{name} (\S+)$", text, re.MULTILINE).group(1))
+def metric(service, name):
+    """Of those that serve live data, together."""
+    texts = [requests.get(f"{one.admin_url}/metrics", timeout=5).text
+             for one in service.instances("live_data")]  # fmt: skip
+    return sum(float(re.search(rf"^{name} (\S+)$", text, re.MULTILINE).group(1)) for text in texts)
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_the_order_is_the_same_for_all(stubs, site_id, database):
         assert watch.wait(len(expected)) == expected
 
 
-def test_what_commits_late_comes_once_and_in_its_place(server, stubs, site_id, database):
+def test_what_commits_late_comes_once_and_in_its_place(service, stubs, site_id, database):
     make_month(database)
     watches = [Watch(stubs), Watch(stubs, [site_id])]
     tokens = [watch.token for watch in watches]
@@ -87,9 +88,9 @@ def test_what_commits_late_comes_once_and_in_its_place(server, stubs, site_id, d
         after = [create(stubs, site_id).id for _ in range(3)]
         assert first < second and max(after) < first
         wait_until(
-            lambda: metric(server, "energy_sites_watch_delay_seconds") > 1, 20, "the delay is told"
+            lambda: metric(service, "energy_sites_watch_delay_seconds") > 1, 20, "the delay is told"
         )
-        assert metric(server, "energy_sites_watchers") == 2
+        assert metric(service, "energy_sites_watchers") == 2
         # Nothing is told that something else could still come before.
         assert not watches[0].entries and not watches[1].entries
         # Whoever comes meanwhile is told as well, for its order ends before.
@@ -100,7 +101,7 @@ def test_what_commits_late_comes_once_and_in_its_place(server, stubs, site_id, d
     assert in_order(database) == [first, *after]
     for watch in watches:
         assert watch.wait(4) == [first, *after]
-    wait_until(lambda: metric(server, "energy_sites_watch_delay_seconds") == 0, 20, "no delay")
+    wait_until(lambda: metric(service, "energy_sites_watch_delay_seconds") == 0, 20, "no delay")
     # A resumption from before all that is told the same.
     for token, site_ids in zip(tokens, ([], [site_id]), strict=True):
         assert Watch(stubs, site_ids, token).wait(4) == [first, *after]
@@ -116,9 +117,9 @@ def test_a_writer_that_tells_nobody_is_found(stubs, site_id, database):
     assert watch.ids == in_order(database)
 
 
-def test_notifications_wake_watchers_of_other_servers(start_server, stubs, site_id, database):
+def test_notifications_wake_watchers_of_other_servers(start_service, stubs, site_id, database):
     """Twenty entries, one after the other, take less than twenty look-ups without notifications."""
-    other = Stubs(start_server(database).address)
+    other = start_service(database).stubs()
     watch = Watch(other)
     with database.connect() as listener:
         listener.execute("LISTEN energy_sites_live_data")
@@ -219,9 +220,10 @@ def test_tokens_that_are_none_are_refused(stubs, site_id):
     assert watch([0], "").violations == [("site_ids[0]", "int64.gt")]
 
 
+@pytest.mark.one_server("the limit is each process's own")
 def test_more_watchers_than_allowed(start_server, database):
     server = start_server(database, flags=["--watch_limit=3"])
-    stubs = Stubs(server.address)
+    stubs = server.stubs()
     watches = [Watch(stubs) for _ in range(3)]
     failure = Watch(stubs).failure
     assert (failure.code, failure.reason) == ("RESOURCE_EXHAUSTED", "QUEUE_FULL")

@@ -14,7 +14,6 @@ from energysites.v1 import live_data_pb2
 from support.calls import create_site, entry, outcome
 from support.process import wait_until
 from support.proxy import Proxy
-from support.stubs import Stubs
 from support.watch import Follower, Watch, in_order
 
 
@@ -25,19 +24,19 @@ def batch(site_ids, count):
 
 
 @contextlib.contextmanager
-def writers(addresses, site_ids):
-    """Writes at all servers, whatever becomes of a call, while the block runs."""
+def writers(services, site_ids):
+    """Writes at all services, whatever becomes of a call, while the block runs."""
     over = threading.Event()
 
-    def write(address):
-        stubs = Stubs(address)
-        rng = random.Random(address)
+    def write(service):
+        stubs = service.stubs()
+        rng = random.Random(service.port)
         while not over.is_set():
             request = batch(site_ids, rng.randint(1, 50))
             outcome(stubs.live_data.BatchCreateLiveDataEntries, request, timeout=10)
         stubs.close()
 
-    threads = [threading.Thread(target=write, args=(one,)) for one in addresses]
+    threads = [threading.Thread(target=write, args=(one,)) for one in services]
     for thread in threads:
         thread.start()
     try:
@@ -60,18 +59,18 @@ def assert_followed(followers, database):
         assert [one.id for one in follower.entries] == expected
 
 
-def test_cut_streams_lose_and_repeat_nothing(start_server, database):
+def test_cut_streams_lose_and_repeat_nothing(start_service, database):
     """Watchers leave, connections break, a server is killed and another one drained."""
-    killed, drained = start_server(database), start_server(database)
-    stubs = Stubs(killed.address)
+    killed, drained = start_service(database), start_service(database)
+    stubs = killed.stubs()
     site_ids = [create_site(stubs).id for _ in range(4)]
     proxy = Proxy(killed.port)
     followers = [
-        (Follower(killed.address), None),
-        (Follower(killed.address, site_ids[:2]), site_ids[:2]),
-        (Follower(proxy.address), None),
-        (Follower(drained.address, site_ids[3:]), site_ids[3:]),
-        (Follower(drained.address), None),
+        (Follower(killed), None),
+        (Follower(killed, site_ids[:2]), site_ids[:2]),
+        (Follower(killed, address=proxy.address), None),
+        (Follower(drained, site_ids[3:]), site_ids[3:]),
+        (Follower(drained), None),
     ]
     rng = random.Random(5)
     cuts = [
@@ -81,26 +80,26 @@ def test_cut_streams_lose_and_repeat_nothing(start_server, database):
         lambda: (killed.kill(), killed.start()),
         drained.restart,
     ]
-    with writers([killed.address, drained.address], site_ids):
+    with writers([killed, drained], site_ids):
         for number in range(20):
             seen = len(followers[0][0].ids)
             cuts[number % len(cuts)]()
             wait_until(lambda s=seen: len(followers[0][0].ids) > s, 30, "it goes on")
     assert_followed(followers, database)
-    assert {code for one, _ in followers for code in one.failures} == {"UNAVAILABLE", "CANCELLED"}
+    assert {code for one, _ in followers for code in one.failures} >= {"UNAVAILABLE", "CANCELLED"}
     proxy.close()
     stubs.close()
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
-def test_watchers_wait_for_the_database(cluster, start_server, mode):
+def test_watchers_wait_for_the_database(cluster, start_service, mode):
     """Streams go on by themselves when it is back."""
     database = cluster.new_database()
-    server = start_server(database)
-    stubs = Stubs(server.address)
+    service = start_service(database)
+    stubs = service.stubs()
     site_ids = [create_site(stubs).id]
     watches = [Watch(stubs), Watch(stubs, site_ids)]
-    with writers([server.address], site_ids):
+    with writers([service], site_ids):
         for _ in range(2):
             seen = len(watches[0].wait(1))
             cluster.stop(mode)
@@ -115,34 +114,38 @@ def test_watchers_wait_for_the_database(cluster, start_server, mode):
     stubs.close()
 
 
-def test_drain_ends_streams(start_server, database):
-    server = start_server(database, flags=["--drain_seconds=20"])
-    stubs = Stubs(server.address)
+def test_drain_ends_streams(start_service, database):
+    # Without what the gateway takes to notice: the streams end at once.
+    service = start_service(database, flags=["--drain_seconds=20", "--drain_delay=0s"])
+    servers = service.instances("live_data")
+    stubs = service.stubs()
     watches = [Watch(stubs) for _ in range(10)]
     start = time.monotonic()
-    server.process.signal(signal.SIGTERM)
+    for server in servers:
+        server.process.signal(signal.SIGTERM)
     for watch in watches:
         failure = watch.end()
         assert (failure.code, failure.reason) == ("UNAVAILABLE", "SHUTTING_DOWN")
-    assert server.process.wait(20) == 0
+    assert [one.process.wait(20) for one in servers] == [0] * len(servers)
     assert time.monotonic() - start < 10
     stubs.close()
 
 
-def calls_dropped(server):
-    text = requests.get(f"{server.admin_url}/metrics", timeout=5).text
+def metric(service, name):
+    """Of those that serve live data, together."""
+    texts = [requests.get(f"{one.admin_url}/metrics", timeout=5).text
+             for one in service.instances("live_data")]  # fmt: skip
+    return sum(float(re.search(rf"^{name} (\S+)$", text, re.M).group(1)) for text in texts)
+
+
+def calls_dropped(service):
     labels = 'grpc_code="ResourceExhausted",grpc_method="WatchLiveData".*'
-    return int(re.search(rf"^grpc_server_handled_total{{{labels}}} (\d+)$", text, re.M).group(1))
+    return metric(service, f"grpc_server_handled_total{{{labels}}}")
 
 
-def watchers(server):
-    text = requests.get(f"{server.admin_url}/metrics", timeout=5).text
-    return float(re.search(r"^energy_sites_watchers (\S+)$", text, re.M).group(1))
-
-
-def test_a_slow_reader_is_dropped_and_slows_nobody(start_server, database):
-    server = start_server(database, flags=["--watch_stall_timeout=4s"])
-    stubs, *others = [Stubs(server.address) for _ in range(3)]
+def test_a_slow_reader_is_dropped_and_slows_nobody(start_service, database):
+    service = start_service(database, flags=["--watch_stall_timeout=4s"])
+    stubs, *others = [service.stubs() for _ in range(3)]
     site_ids = [create_site(stubs).id]
     slow, stuck = [
         one.live_data.WatchLiveData(live_data_pb2.WatchLiveDataRequest(), timeout=120)
@@ -153,7 +156,7 @@ def test_a_slow_reader_is_dropped_and_slows_nobody(start_server, database):
     ids = []
 
     limit = time.monotonic() + 60
-    while calls_dropped(server) == 0:
+    while calls_dropped(service) == 0:
         assert time.monotonic() < limit, "the slow reader is not dropped"
         stubs.live_data.BatchCreateLiveDataEntries(batch(site_ids, 10_000), timeout=30)
         # The other reader is told as fast as ever.
@@ -169,7 +172,7 @@ def test_a_slow_reader_is_dropped_and_slows_nobody(start_server, database):
     rest = Watch(stubs, token=watch.token)
     assert watch.ids + rest.wait(len(ids) - len(watch.ids)) == ids
     # Whoever does not even take the status is cut off, and holds no place.
-    wait_until(lambda: watchers(server) == 2, 30, "the stuck reader is cut off")
+    wait_until(lambda: metric(service, "energy_sites_watchers") == 2, 30, "the stuck reader is cut off")
     assert reader.failure is None and rest.failure is None
     stuck.cancel()
     for one in (stubs, *others):

@@ -7,7 +7,6 @@ from energysites.v1 import live_data_pb2
 
 from support.calls import failure_of
 from support.process import wait_until
-from support.stubs import Stubs
 
 # The month of calls.JUNE in an id, and a number that the service does not reach.
 FIRST_ID = ((2016 - 1) * 12 + 5 << 46) + (1 << 40)
@@ -79,10 +78,11 @@ class Follower:
     # What a stream may end with when something breaks.
     BROKEN = ("UNAVAILABLE", "CANCELLED")
 
-    def __init__(self, address, site_ids=()):
+    def __init__(self, service, site_ids=(), address=None):
+        """`address` is that of a proxy before the service."""
         self.entries = []
         self.failures = []
-        self._address = address
+        self._service, self._address = service, address
         self._site_ids = site_ids
         self._token = ""
         self._watch = None
@@ -109,14 +109,15 @@ class Follower:
 
     def _follow(self):
         while not self._over.is_set():
-            stubs = Stubs(self._address)
+            stubs = self._service.stubs(self._address)
             watch = Watch(stubs, self._site_ids, self._token, wait=False)
             self._watch = watch
             while watch.failure is None and not self._over.wait(0.01):
                 self._token = watch.token
             watch.cancel()
             stubs.close()
-            assert watch.failure.code in self.BROKEN, watch.failure
+            broken = watch.failure.code in self.BROKEN or self._service.resets(watch.failure)
+            assert broken, watch.failure
             self.failures.append(watch.failure.code)
             self._watch = None
             self.entries += watch.entries
