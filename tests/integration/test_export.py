@@ -10,8 +10,6 @@ import pytest
 from energysites.v1 import live_data_pb2
 from google.protobuf import field_mask_pb2, timestamp_pb2
 from support.calls import JUNE, create_site, entry, fail, failure_of, stamp, store_many
-from support.server import Server
-from support.stubs import Stubs
 
 MONTH = 30 * 86400
 FAR_PAST, FAR_FUTURE = -62135596800, 253402300799
@@ -159,9 +157,8 @@ def test_a_client_that_leaves_stops_the_query(stubs, database):
     assert len(export(stubs)) == 300_001
 
 
-def test_a_client_that_takes_nothing_is_dropped(start_server, database):
-    server: Server = start_server(database, flags=("--export_stall_timeout=1s",))
-    clients = Stubs(server.address)
+def test_a_client_that_takes_nothing_is_dropped(start_service, database):
+    clients = start_service(database, flags=("--export_stall_timeout=1s",)).stubs()
     store_many(clients, database, 300_000)
     stream = clients.live_data.ExportLiveData(live_data_pb2.ExportLiveDataRequest(), timeout=60)
     taken = next(stream).entry_count
@@ -186,9 +183,9 @@ def test_a_client_that_takes_nothing_is_dropped(start_server, database):
     clients.close()
 
 
+@pytest.mark.one_server("the connections are each process's own")
 def test_exports_have_connections_of_their_own(start_server, database):
-    server: Server = start_server(database, flags=("--export_connections=1",))
-    clients = Stubs(server.address)
+    clients = start_server(database, flags=("--export_connections=1",)).stubs()
     store_many(clients, database, 300_000)
     request = live_data_pb2.ExportLiveDataRequest()
     first = clients.live_data.ExportLiveData(request, timeout=60)

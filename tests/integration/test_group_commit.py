@@ -99,7 +99,7 @@ def xids(database, ids):
     return {xid for _, xid in rows}
 
 
-@pytest.mark.one_server
+@pytest.mark.one_server("the calls of one process ride together")
 def test_those_that_wait_share_one_transaction_and_keep_ids_apart(stubs, database, site):
     sites = [site] + [create_site(stubs).id for _ in range(4)]
     ride = Ride(stubs, database, site)
@@ -174,7 +174,7 @@ def test_a_locked_site_keeps_only_its_own_calls_waiting(stubs, database, site):
         assert waiting.result(timeout=30).soc == 7
 
 
-@pytest.mark.one_server
+@pytest.mark.one_server("the calls of one process ride together")
 def test_a_call_that_was_given_up_is_not_stored(stubs, database, site):
     ride = Ride(stubs, database, site)
     ride.add(request(site, soc=40), timeout=1)

@@ -1,24 +1,24 @@
 """What one client may not do to the others."""
 
 import contextlib
+import functools
 import resource
 import socket
 
 import grpc
+import pytest
 from energysites.v1 import sites_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.calls import create_site, fail, site
 from support.process import wait_until
 
 
-def test_a_compressed_message_is_refused_before_it_is_inflated(server):
+def test_a_compressed_message_is_refused_before_it_is_inflated(stubs):
     """Regression: gRPC inflated 250 KiB to 256 MiB before it looked at the size."""
     for algorithm in (grpc.Compression.Gzip, grpc.Compression.Deflate):
-        with grpc.insecure_channel(server.address, compression=algorithm) as channel:
-            method = channel.unary_unary("/energysites.v1.Sites/CreateSite")
-            request = sites_pb2.CreateSiteRequest(site=site(name="x" * 4000))
-            failure = fail(method, request.SerializeToString())
-            assert failure.code == "UNIMPLEMENTED" and "Compression" in failure.text
+        create = functools.partial(stubs.sites.CreateSite, compression=algorithm)
+        failure = fail(create, sites_pb2.CreateSiteRequest(site=site(name="x" * 4000)))
+        assert failure.code == "UNIMPLEMENTED" and "Compression" in failure.text
 
 
 def answers(address):
@@ -31,6 +31,7 @@ def answers(address):
     return True
 
 
+@pytest.mark.one_server("about the port and the descriptors of a process")
 def test_a_server_that_ran_out_of_descriptors_takes_clients_again(server, stubs):
     """Regression: gRPC gave up its listener for good."""
     create_site(stubs)

@@ -17,8 +17,9 @@ from energysites.v1 import live_data_pb2, sites_pb2
 from support.calls import create_site, entry, fail, new_uuid, stamp
 from support.process import wait_until
 from support.server import BINARY
-from support.stubs import Stubs
 
+PROCESSES = pytest.mark.one_server("about processes beside each other, which nobody calls")
+COMMAND = pytest.mark.one_server("about the command, which calls nobody")
 A_YEAR = "--live_data_retention=8760h"
 UTC = datetime.timezone.utc
 NOW = datetime.datetime.now(UTC)
@@ -116,8 +117,12 @@ def pending(database):
     return database.query("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhdetachpending")
 
 
-def metric(server, name, **labels):
-    """The value of a metric, 0 if it has not been counted yet."""
+def metric(service, name, **labels):
+    """The value of a metric over all instances, 0 if it has not been counted yet."""
+    return sum(metric_of_one(one, name, labels) for one in service.instances())
+
+
+def metric_of_one(server, name, labels):
     text = requests.get(f"{server.admin_url}/metrics", timeout=5).text
     for found, value in re.findall(rf"^{name}(?:{{(.*)}})? (\S+)$", text, re.MULTILINE):
         if dict(re.findall(r'(\w+)="([^"]*)"', found)) == labels:
@@ -134,8 +139,8 @@ def advisory_locks(database):
     return {pid for (pid,) in rows}
 
 
-def runs(server, step, outcome):
-    return metric(server, "energy_sites_maintenance_runs_total", step=step, outcome=outcome)
+def runs(service, step, outcome):
+    return metric(service, "energy_sites_maintenance_runs_total", step=step, outcome=outcome)
 
 
 @contextlib.contextmanager
@@ -163,6 +168,7 @@ def fill(database, site_id, moment, rows):
     )
 
 
+@COMMAND
 def test_months_are_made_ahead(database):
     ahead = {table(month(n)) for n in range(4)}
     assert not ahead & partitions(database)
@@ -171,10 +177,10 @@ def test_months_are_made_ahead(database):
     assert maintain(database) == "maintain: done\n"
 
 
-def test_the_window_moves_on_with_the_entries_beyond_it(database, start_server):
+def test_the_window_moves_on_with_the_entries_beyond_it(database, start_service):
     """The server was not looked after for two and a half years."""
     put_window_back(database, month(-6))
-    stubs = Stubs(start_server(database).address)
+    stubs = start_service(database).stubs()
     site_id = create_site(stubs).id
     moments = [month(-7), month(-6), NOW, month(1) - datetime.timedelta(seconds=1), month(1),
                month(24) - datetime.timedelta(seconds=1), month(24), month(500)]  # fmt: skip
@@ -205,6 +211,7 @@ def test_the_window_moves_on_with_the_entries_beyond_it(database, start_server):
     ) == [(0,)]
 
 
+@COMMAND
 def test_the_window_waits_for_who_uses_the_future(database):
     put_window_back(database, month(20))
     with database.connect(database.app_url) as connection, connection.transaction():
@@ -215,8 +222,8 @@ def test_the_window_waits_for_who_uses_the_future(database):
     assert window(database)[0] == month(24)
 
 
-def test_old_months_are_dropped_and_their_rollups_kept(database, start_server):
-    knows_months = Stubs(start_server(database).address)
+def test_old_months_are_dropped_and_their_rollups_kept(database, start_service):
+    knows_months = start_service(database).stubs()
     site_id = create_site(knows_months).id
     old = [create(knows_months, site_id, moment) for moment in
            (datetime.datetime(1900, 1, 1, tzinfo=UTC), month(-30), month(-13))]  # fmt: skip
@@ -239,7 +246,7 @@ def test_old_months_are_dropped_and_their_rollups_kept(database, start_server):
     assert database.query("SELECT entries FROM live_data_rollups WHERE soc_min = 1") == [(2,)]
     assert database.query("SELECT * FROM live_data_dirty_buckets") == []
 
-    for stubs in (knows_months, Stubs(start_server(database).address)):
+    for stubs in (knows_months, start_service(database).stubs()):
         for one in old:
             request = live_data_pb2.CreateLiveDataEntryRequest(
                 live_data_entry=entry(site_id, dt_stamp=one.dt_stamp)
@@ -389,11 +396,11 @@ class Load:
         self._stubs.sites.DeleteSite(sites_pb2.DeleteSiteRequest(id=made.id), timeout=30)
 
 
-def test_all_goes_on_under_ingest_and_an_open_export(database, start_server):
+def test_all_goes_on_under_ingest_and_an_open_export(database, start_service):
     # Where live data is read at once by everyone: the export holds on to every partition.
     put_window_back(database, month(-2))
-    first = start_server(database, flags=("--maintenance_interval=100ms",))
-    writer = Stubs(first.address)
+    first = start_service(database, flags=("--maintenance_interval=100ms",))
+    writer = first.stubs()
     site_id = create_site(writer).id
     for moment in (month(-15), month(-14), NOW, month(3)):
         create(writer, site_id, moment)
@@ -402,14 +409,14 @@ def test_all_goes_on_under_ingest_and_an_open_export(database, start_server):
         finish = export.enter_context(open_export(database))
         stream = writer.live_data.ExportLiveData(live_data_pb2.ExportLiveDataRequest(), timeout=60)
         exported = next(stream).entry_count
-        server = start_server(
+        second = start_service(
             database, flags=(A_YEAR, "--maintenance_interval=100ms"), environment=owner(database)
         )
-        with Load(Stubs(server.address), site_id) as load:
+        with Load(second.stubs(), site_id) as load:
             for step in ("window", "old_months"):
-                wait_until(lambda: runs(server, step, "put_off") >= 3, 60, f"{step} to be put off")
+                wait_until(lambda: runs(second, step, "put_off") >= 3, 60, f"{step} to be put off")
             # All but what the export holds on to.
-            wait_until(lambda: runs(server, "retention", "done") >= 3, 60, "retention to be done")
+            wait_until(lambda: runs(second, "retention", "done") >= 3, 60, "retention to be done")
             for step in ("rollups", "request_ids", "ingest_sessions"):
                 before = runs(first, step, "done")
                 wait_until(lambda: runs(first, step, "done") >= before + 3, 60, f"{step}")
@@ -429,12 +436,13 @@ def test_all_goes_on_under_ingest_and_an_open_export(database, start_server):
             wait_until(lambda: load.calls > calls_before + 20, 60, "calls after it")
     assert load.failures == []
     assert load.slowest < 5
-    assert runs(server, "window", "failed") + runs(server, "old_months", "failed") == 0
+    assert runs(second, "window", "failed") + runs(second, "old_months", "failed") == 0
     # What was moved by the way is where it belongs.
     places = {place for place, _ in entries_of(database).values()}
     assert places == {table(month(-1)), table(NOW), table(month(3)), "live_data_far_future"}
 
 
+@PROCESSES
 def test_one_process_leads_and_another_takes_over(database, start_server):
     flags = ("--maintenance_interval=100ms",)
     servers = [start_server(database, flags=flags, environment=owner(database)) for _ in range(2)]
@@ -464,6 +472,7 @@ def test_one_process_leads_and_another_takes_over(database, start_server):
     )
 
 
+@PROCESSES
 def test_the_command_works_beside_a_server_that_leads(database, start_server):
     server = start_server(database, environment=owner(database))
     leads = lambda: metric(server, "energy_sites_maintenance_leader", work="tables")  # noqa: E731
@@ -472,18 +481,20 @@ def test_the_command_works_beside_a_server_that_leads(database, start_server):
     assert "window: moved" in maintain(database)
 
 
-def test_a_server_without_the_owner_maintains_rows_only(database, start_server):
-    server = start_server(database, flags=("--maintenance_interval=100ms",))
-    wait_until(lambda: runs(server, "rollups", "done") > 3, 20, "rounds")
-    assert runs(server, "window", "done") == 0
-    stubs = Stubs(server.address)
+def test_a_server_without_the_owner_maintains_rows_only(database, start_service):
+    service = start_service(database, flags=("--maintenance_interval=100ms",))
+    wait_until(lambda: runs(service, "rollups", "done") > 3, 20, "rounds")
+    assert runs(service, "window", "done") == 0
+    stubs = service.stubs()
     create(stubs, create_site(stubs).id, NOW)
     wait_until(lambda: len(rollups(database)) == 1, 20, "the rollup")
     assert table(month(1)) not in partitions(database)
 
 
-def test_what_waits_to_be_refolded_is_told(database, start_server):
-    servers = [start_server(database, flags=("--maintenance_interval=100ms",)) for _ in range(2)]
+def test_what_waits_to_be_refolded_is_told(database, start_service):
+    services = [start_service(database, flags=("--maintenance_interval=100ms",)) for _ in range(2)]
+    servers = [one for service in services for one in service.instances()]
+    nothing = [0] * len(servers)
 
     def told():
         return sorted(
@@ -491,7 +502,7 @@ def test_what_waits_to_be_refolded_is_told(database, start_server):
         )
 
     wait_until(lambda: any(runs(one, "rollups", "done") for one in servers), 20, "a leader")
-    stubs = Stubs(servers[0].address)
+    stubs = services[0].stubs()
     site_id = create_site(stubs).id
     with database.connect() as connection, connection.transaction():
         # Another refolding that takes long.
@@ -500,10 +511,11 @@ def test_what_waits_to_be_refolded_is_told(database, start_server):
         )
         for minutes in (0, 0, 1, 15, 30):
             create(stubs, site_id, month(-1) + datetime.timedelta(minutes=minutes))
-        wait_until(lambda: told() == [0, 3], 20, "the leader to tell of three buckets")
-    wait_until(lambda: told() == [0, 0] and len(rollups(database)) == 3, 20, "they are refolded")
+        wait_until(lambda: told() == [*nothing[1:], 3], 20, "the leader to tell of three buckets")
+    wait_until(lambda: told() == nothing and len(rollups(database)) == 3, 20, "they are refolded")
 
 
+@PROCESSES
 def test_a_server_whose_maintenance_fails_is_healthy(database, start_server):
     server = start_server(
         database,
@@ -519,6 +531,7 @@ def test_a_server_whose_maintenance_fails_is_healthy(database, start_server):
     assert time.monotonic() - start < 5
 
 
+@COMMAND
 def test_what_is_old_is_forgotten(database):
     ages = {"8 days": False, "169 hours": False, "167 hours": True, "1 minute": True}
     ids = {age: new_uuid() for age in ages}
@@ -550,6 +563,7 @@ def test_what_is_old_is_forgotten(database):
     assert database.query("SELECT 1 FROM write_requests, ingest_sessions") == []
 
 
+@COMMAND
 @pytest.mark.parametrize("flags, code", [(("--live_data_retention=1h",), 1), (("--nonsense",), 1)])
 def test_nonsense_is_refused(database, flags, code):
     done = subprocess.run(

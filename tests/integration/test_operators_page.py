@@ -14,7 +14,6 @@ from support.ingest import Ingest, numbered
 from support.postgres import BIN
 from support.process import ROOT
 from support.server import BINARY
-from support.stubs import Stubs
 
 PAGE = ROOT / "deploy" / "README.md"
 
@@ -24,27 +23,26 @@ def text():
     return PAGE.read_text(encoding="utf-8")
 
 
+@pytest.mark.one_server("about the page and one process's metrics")
 def test_flags_and_metrics_exist(text, server):
     printed = subprocess.run([BINARY, "--print_config"], capture_output=True, text=True, check=True)
     flags = set(re.findall(r"^--(\w+)=", printed.stdout, re.MULTILINE))
     prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
     named = {code[2:] for code in readme.codes(prose) if re.fullmatch(r"--\w+", code)}
     assert named and named <= flags
-    create_site(Stubs(server.address))
+    create_site(server.stubs())
     page = requests.get(f"{server.admin_url}/metrics", timeout=10).text
     source = "".join(path.read_text() for path in (ROOT / "services").glob("*.cc"))
     metrics = [readme.codes(row[0])[0] for row in readme.table(text, "| metric | wrong if |")]
     assert [one for one in metrics if f"# TYPE {one} " not in page and one not in source] == []
 
 
-def test_the_backup_comes_back(text, server, database, postgres, start_server, tmp_path):
-    stubs = Stubs(server.address)
+def test_the_backup_comes_back(text, stubs, database, postgres, start_service, tmp_path):
     site_id = create_site(stubs).id
     stream = Ingest(stubs)
     stream.send(1, numbered(site_id, 0, 50))
     stream.until(1)
     stream.rest()
-    stubs.close()
 
     empty = postgres.empty_database()
     commands = re.search(r"```sh\n(pg_dump .*?)```", text, re.DOTALL)[1]
@@ -56,7 +54,7 @@ def test_the_backup_comes_back(text, server, database, postgres, start_server, t
                           capture_output=True, text=True, check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr
 
-    restored = Stubs(start_server(empty).address)
+    restored = start_service(empty).stubs()
     request = live_data_pb2.ExportLiveDataRequest(site_ids=[site_id])
     answers = list(restored.live_data.ExportLiveData(request, timeout=30))
     assert sum(len(answer.live_data_entries) for answer in answers) == 50

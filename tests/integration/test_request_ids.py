@@ -69,7 +69,7 @@ def same(answers):
     return len({answer.SerializeToString(deterministic=True) for answer in answers}) == 1
 
 
-def test_a_repeated_call_gets_the_first_answer(calls, database, server):
+def test_a_repeated_call_gets_the_first_answer(calls, database, service):
     method, one, other = calls
     request_id = new_uuid()
     first = method(one(request_id=request_id))
@@ -83,7 +83,8 @@ def test_a_repeated_call_gets_the_first_answer(calls, database, server):
         failure = fail(method, request)
         assert (failure.code, failure.reason) == ("ALREADY_EXISTS", "REQUEST_ID_REUSED")
         assert request_id in failure.text
-    server.restart()
+    service.restart()
+    wait_until(service.is_up, 20, "they serve again")
     assert same([first, method(one(request_id=request_id), wait_for_ready=True, timeout=30)])
     assert contents(database) == before
 
@@ -166,7 +167,7 @@ def test_output_fields_are_no_content(stubs):
     assert create(id=77, create_time=first.create_time) == first
 
 
-def test_old_ones_are_forgotten_and_young_ones_are_not(start_server, database):
+def test_old_ones_are_forgotten_and_young_ones_are_not(start_service, database):
     ages = {new_uuid(): age for age in ("8 days", "169 hours", "167 hours", "1 minute")}
     for request_id, age in ages.items():
         database.query(
@@ -174,7 +175,7 @@ def test_old_ones_are_forgotten_and_young_ones_are_not(start_server, database):
             " VALUES (0, %s, '', '', now() - %s::interval) RETURNING 1",
             (request_id, age),
         )
-    start_server(database)
+    start_service(database)
 
     def remembered():
         return {str(row[0]) for row in database.query("SELECT request_id FROM write_requests")}

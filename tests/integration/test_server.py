@@ -1,5 +1,6 @@
 """What stands around the services: health, reflection, metrics and logs."""
 
+import functools
 import json
 import re
 
@@ -11,9 +12,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from support.calls import create_site, entry, fail, site
-from support.stubs import Stubs
 
 SERVICES = {"sites": "Sites", "configurations": "Configurations", "live_data": "LiveData"}
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-{:016x}-01"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
@@ -22,7 +23,7 @@ def health_of(stubs, service=""):
     return health_pb2_grpc.HealthStub(stubs.channel).Check(request, timeout=10).status
 
 
-@pytest.mark.one_server
+@pytest.mark.one_server("each process has its own health")
 def test_health_of_each_service(stubs):
     health = health_pb2_grpc.HealthStub(stubs.channel)
     for name in ("", *(f"energysites.v1.{name}" for name in SERVICES.values())):
@@ -35,10 +36,11 @@ def test_health_of_each_service(stubs):
     assert error.value.code() == grpc.StatusCode.NOT_FOUND
 
 
+@pytest.mark.one_server("about a process that serves less than all")
 @pytest.mark.parametrize("served", [["sites"], ["configurations", "live_data"]])
 def test_only_the_services_asked_for(start_server, database, served):
     server = start_server(database, flags=[f"--services={','.join(served)}"])
-    stubs = Stubs(server.address)
+    stubs = server.stubs()
     for flag, name in SERVICES.items():
         service = f"energysites.v1.{name}"
         methods = live_data_pb2 if flag == "live_data" else sites_pb2 if flag == "sites" else None
@@ -65,7 +67,7 @@ def listed_v1alpha(stubs):
     return {service.name for service in answer.list_services_response.service}
 
 
-@pytest.mark.one_server
+@pytest.mark.one_server("each process has its own reflection")
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])
 def test_reflection(stubs, version):
     """The two versions have the same messages, in packages of their own."""
@@ -89,8 +91,12 @@ def test_reflection(stubs, version):
     assert unknown.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
 
 
-def metric(server, name, **labels):
-    """The value of the one series with these labels."""
+def metric(service, name, **labels):
+    """The value of the one series with these labels, over all that serve sites."""
+    return sum(metric_of_one(one, name, labels) for one in service.instances("sites"))
+
+
+def metric_of_one(server, name, labels):
     text = requests.get(f"{server.admin_url}/metrics", timeout=10).text
     found = [
         float(line.rsplit(" ", 1)[1])
@@ -102,20 +108,21 @@ def metric(server, name, **labels):
     return found[0]
 
 
-def test_metrics_count_each_call_by_its_code(server, stubs):
+def test_metrics_count_each_call_by_its_code(service, stubs):
     create_site(stubs)
     for request in (site(name=""), site(location="")):
         fail(stubs.sites.CreateSite, sites_pb2.CreateSiteRequest(site=request))
     fail(stubs.sites.GetSite, sites_pb2.GetSiteRequest(id=999))
     labels = {"grpc_service": "energysites.v1.Sites", "grpc_method": "CreateSite"}
     for code, count in (("OK", 1), ("InvalidArgument", 2), ("NotFound", 0)):
-        assert metric(server, "grpc_server_handled_total", **labels, grpc_code=code) == count
-    assert metric(server, "grpc_server_started_total", **labels) == 3
-    assert metric(server, "grpc_server_handling_seconds_count", **labels) == 3
+        assert metric(service, "grpc_server_handled_total", **labels, grpc_code=code) == count
+    assert metric(service, "grpc_server_started_total", **labels) == 3
+    assert metric(service, "grpc_server_handling_seconds_count", **labels) == 3
     labels["grpc_method"] = "GetSite"
-    assert metric(server, "grpc_server_handled_total", **labels, grpc_code="NotFound") == 1
-    assert metric(server, "energy_sites_database_available") == 1
-    assert metric(server, "energy_sites_executor_running_calls", executor="unary") == 0
+    assert metric(service, "grpc_server_handled_total", **labels, grpc_code="NotFound") == 1
+    servers = service.instances("sites")
+    assert metric(service, "energy_sites_database_available") == len(servers)
+    assert metric(service, "energy_sites_executor_running_calls", executor="unary") == 0
     for page, code in (
         ("livez", 200),
         ("readyz", 200),
@@ -123,51 +130,57 @@ def test_metrics_count_each_call_by_its_code(server, stubs):
         ("", 404),
         ("other", 404),
     ):
-        assert requests.get(f"{server.admin_url}/{page}", timeout=10).status_code == code
+        for server in servers:
+            assert requests.get(f"{server.admin_url}/{page}", timeout=10).status_code == code
 
 
-def log_lines(server):
-    """What the server logged; every line of it is JSON."""
-    return [json.loads(line) for line in server.log.read_text().splitlines()]
+def log_lines(service):
+    """What was logged; every line of it is JSON."""
+    return [json.loads(line) for line in service.log_text().splitlines()]
 
 
-def test_one_log_line_for_each_call_and_nothing_of_what_it_says(server, stubs):
+def test_one_log_line_for_each_call_and_nothing_of_what_it_says(service, stubs):
     secret = "Geheimrat\u0007Straße"
-    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    created = stubs.sites.CreateSite(
-        sites_pb2.CreateSiteRequest(site=site(name="Geheimrat", location="Straße 7")),
-        metadata=[("traceparent", trace)],
+    traces = [TRACE.format(number) for number in range(1, 5)]
+
+    def traced(method, number):
+        return functools.partial(method, metadata=[("traceparent", traces[number])])
+
+    created = traced(stubs.sites.CreateSite, 0)(
+        sites_pb2.CreateSiteRequest(site=site(name="Geheimrat", location="Straße 7"))
     )
     fail(
-        stubs.sites.CreateSite,
+        traced(stubs.sites.CreateSite, 1),
         sites_pb2.CreateSiteRequest(site=site(name=secret), request_id=secret[:9]),
     )
     request = live_data_pb2.CreateLiveDataEntryRequest(
         live_data_entry=entry(created.id, soc=77.125)
     )
-    stubs.live_data.CreateLiveDataEntry(request)
-    fail(stubs.channel.unary_unary("/energysites.v1.Sites/GetSite"), b"\xff")
-    server.stop()
-    lines = log_lines(server)
+    traced(stubs.live_data.CreateLiveDataEntry, 2)(request)
+    fail(traced(stubs.channel.unary_unary("/energysites.v1.Sites/GetSite"), 3), b"\xff")
+    service.stop()
+    lines = log_lines(service)
     calls = [line for line in lines if line["event"] == "call"]
+    # Each instance logs its own calls, one by one.
+    calls.sort(key=lambda call: traces.index(call["traceparent"]))
     assert [(call["grpc_service"], call["grpc_method"], call["grpc_code"]) for call in calls] == [
         ("energysites.v1.Sites", "CreateSite", "OK"),
         ("energysites.v1.Sites", "CreateSite", "InvalidArgument"),
         ("energysites.v1.LiveData", "CreateLiveDataEntry", "OK"),
         ("energysites.v1.Sites", "GetSite", "InvalidArgument"),
     ]
-    assert calls[0]["traceparent"] == trace
+    assert [call["traceparent"] for call in calls] == traces
     assert all(
         call["milliseconds"] >= 0 and call["peer"] and call["level"] == "info" for call in calls
     )
-    text = server.log.read_text()
+    text = service.log_text()
     for value in ("Geheimrat", "Straße", "77.125", "password", "postgresql://"):
         assert value not in text
 
 
-def test_a_header_cannot_forge_a_log_line(server, stubs):
+def test_a_header_cannot_forge_a_log_line(service, stubs):
     forged = '"} {"event":"call"\\'
     stubs.sites.ListSites(sites_pb2.ListSitesRequest(), metadata=[("traceparent", forged)])
-    server.stop()
-    (call,) = [line for line in log_lines(server) if line["event"] == "call"]
+    service.stop()
+    (call,) = [line for line in log_lines(service) if line["event"] == "call"]
     assert call["traceparent"] == ""

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 
+import pytest
 from energysites.v1 import sites_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -16,6 +17,9 @@ from support.stubs import Stubs
 SERVING, NOT_SERVING = (
     health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING,
 )  # fmt: skip
+
+
+PROCESS = pytest.mark.one_server("about the process, its ports and its output")
 
 
 def run(*arguments, database=None, **environment):
@@ -31,6 +35,7 @@ def run(*arguments, database=None, **environment):
     )
 
 
+@PROCESS
 def test_bad_starts_end_with_1_and_say_why(database, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -62,6 +67,7 @@ def test_bad_starts_end_with_1_and_say_why(database, tmp_path):
         assert result.returncode == 1 and "Usage" in result.stderr
 
 
+@PROCESS
 def test_a_second_server_on_the_port_ends(server, database):
     result = run(
         "serve", f"--listen_address={server.address}", "--admin_address=", database=database
@@ -69,6 +75,7 @@ def test_a_second_server_on_the_port_ends(server, database):
     assert result.returncode == 1 and server.address in result.stderr
 
 
+@PROCESS
 def test_commands_say_why_they_do_not_reach_the_database():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -78,6 +85,7 @@ def test_commands_say_why_they_do_not_reach_the_database():
         assert f"port {port} failed: Connection refused" in result.stderr, result
 
 
+@PROCESS
 def test_configuration_is_printed_without_its_secrets(database, tmp_path):
     secret = database.app_url.split(":")[2].split("@")[0]
     result = run("serve", "--print_config", "--queue-limit=17", database=database,
@@ -110,6 +118,7 @@ class SlowCall:
         self._lock.close()
 
 
+@PROCESS
 def test_drain(server, stubs, database):
     health = health_pb2_grpc.HealthStub(stubs.channel)
     watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=60)
@@ -128,6 +137,7 @@ def test_drain(server, stubs, database):
     assert json.loads(server.log.read_text().splitlines()[-1])["event"] == "stopped"
 
 
+@PROCESS
 def test_calls_are_taken_until_the_load_balancer_has_noticed(start_server, database):
     server = start_server(database, flags=["--drain_delay=10m"])
     stubs = Stubs(server.address)
@@ -146,12 +156,15 @@ def test_calls_are_taken_until_the_load_balancer_has_noticed(start_server, datab
         each.close()
 
 
-def test_drain_is_cut(start_server, database):
-    server = start_server(database, flags=["--drain_seconds=1", "--lock_timeout=30s"])
-    stubs = Stubs(server.address)
+def test_drain_is_cut(start_service, database):
+    flags = ["--drain_seconds=1", "--drain_delay=0s", "--lock_timeout=30s"]
+    service = start_service(database, flags=flags)
+    servers = service.instances("sites")
+    stubs = service.stubs()
     slow = SlowCall(stubs, database)
-    server.process.signal(signal.SIGTERM)
-    assert server.process.wait(10) == 0
+    for server in servers:
+        server.process.signal(signal.SIGTERM)
+    assert [server.process.wait(10) for server in servers] == [0] * len(servers)
     assert slow.call.code().name in ("UNAVAILABLE", "CANCELLED")
     slow.release()
     assert database.query("SELECT name FROM sites") == [(site().name,)]
