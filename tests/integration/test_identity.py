@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import json
 
 import grpc
 import pytest
@@ -11,13 +12,14 @@ from google.protobuf import field_mask_pb2, timestamp_pb2
 from support.calls import (
     JUNE, configuration, entry, fail, failure_of, new_uuid, outcome, site, store_many,
 )  # fmt: skip
-from support.certificates import make_certificates
+from support.gateway import server_tls
 from support.ingest import Ingest, numbered, numbers_stored, refused
 from support.process import wait_until
 from support.stubs import Stubs
 from support.watch import Watch
 
 SUBJECT, SITE_IDS = "x-energy-sites-subject", "x-energy-sites-site-ids"
+HEADERS = pytest.mark.one_server("about headers that the gateway itself sets or takes away")
 DENIED = ("PERMISSION_DENIED", "SITE_NOT_IN_TOKEN")
 
 
@@ -34,11 +36,11 @@ class WithHeaders(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterc
     intercept_unary_unary = intercept_unary_stream = intercept_stream_stream = _call
 
 
-class Gateway:
-    """Calls a server as Envoy does: by its certificate, with headers that say who calls."""
+class AsGateway:
+    """Calls a server as the gateway does: by its certificate, with headers that say who calls."""
 
-    def __init__(self, address, read):
-        self._address, self._read, self._callers = address, read, []
+    def __init__(self, address, folder):
+        self._address, self._folder, self._callers = address, folder, []
 
     def caller(self, *headers, certificate="gateway"):
         pair = (self._read(f"{certificate}.key"), self._read(f"{certificate}.pem")) if certificate else ()
@@ -50,37 +52,56 @@ class Gateway:
         for caller in self._callers:
             caller.close()
 
+    def _read(self, name):
+        return (self._folder / name).read_bytes()
+
 
 @pytest.fixture
-def gateway(request, start_server, database, tmp_path):
+def as_gateway(request, start_server, database, certificates):
     """To a server with the flags that a test gives as its parameter."""
-    read = make_certificates(tmp_path)
-    server = start_server(database, flags=[
-        f"--tls_cert={tmp_path}/server.pem", f"--tls_key={tmp_path}/server.key",
-        f"--tls_client_ca={tmp_path}/ca.pem", "--identity=envoy", *getattr(request, "param", ()),
-    ])  # fmt: skip
-    gateway = Gateway(server.address, read)
+    flags = [*server_tls(certificates), *getattr(request, "param", ())]
+    gateway = AsGateway(start_server(database, flags=flags).address, certificates)
     yield gateway
     gateway.close()
 
 
 @pytest.fixture
-def sites(gateway):
+def caller(request, start_service, database):
+    """`caller(subject, sites)`: one whose token is bound to these sites; without them, to none."""
+    made = []
+    if request.config.getoption("--apart"):
+        service = start_service(database)
+
+        def caller(subject="meter-1", sites=...):
+            ids = sites if sites is ... else [str(site) for site in sites]
+            made.append(service.stubs(sub=subject, site_ids=ids))
+            return made[-1]
+    else:
+        # By name: with --apart there is no such server.
+        gateway = request.getfixturevalue("as_gateway")
+
+        def caller(subject="meter-1", sites=...):
+            ids = [] if sites is ... else [(SITE_IDS, json.dumps([str(site) for site in sites]))]
+            return gateway.caller((SUBJECT, subject), *ids)
+
+    yield caller
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def sites(caller):
     """The ids of two sites."""
-    everybody = gateway.caller((SUBJECT, "admin"))
+    everybody = caller("admin")
     return [everybody.sites.CreateSite(sites_pb2.CreateSiteRequest(site=site()), timeout=30).id
             for _ in range(2)]  # fmt: skip
-
-
-def bound(gateway, *site_ids, subject="meter-1"):
-    """A caller whose token is bound to sites."""
-    return gateway.caller((SUBJECT, subject), (SITE_IDS, "[" + ",".join(f'"{i}"' for i in site_ids) + "]"))
 
 
 def listing(stubs):
     return fail(stubs.sites.ListSites, sites_pb2.ListSitesRequest())
 
 
+@HEADERS
 @pytest.mark.parametrize("headers", [
     [],
     [(SUBJECT, "")],
@@ -91,24 +112,26 @@ def listing(stubs):
       for text in ("", "1", '"1"', "null", "{}", '["1"', '["x"]', '["0"]', '["-1"]', "[1.5]", "[null]",
                    '[["1"]]', '["9223372036854775808"]', "[9007199254740993]", '["1 2"]')),
 ])  # fmt: skip
-def test_a_call_that_the_gateway_has_not_vouched_for_is_refused(gateway, headers):
-    failure = listing(gateway.caller(*headers))
+def test_a_call_that_the_gateway_has_not_vouched_for_is_refused(as_gateway, headers):
+    failure = listing(as_gateway.caller(*headers))
     assert (failure.code, failure.reason) == ("UNAUTHENTICATED", "IDENTITY_MISSING")
 
 
-def test_a_call_without_the_gateways_certificate_is_refused(gateway):
-    failure = listing(gateway.caller((SUBJECT, "admin"), certificate=None))
+@HEADERS
+def test_a_call_without_the_gateways_certificate_is_refused(as_gateway):
+    failure = listing(as_gateway.caller((SUBJECT, "admin"), certificate=None))
     assert (failure.code, failure.reason) == ("UNAUTHENTICATED", "IDENTITY_MISSING")
     # Nor are its questions about bodies anybody else's.
     for certificate, code in ((None, "UNAUTHENTICATED"), ("gateway", "OK")):
-        channel = gateway.caller(certificate=certificate).channel
+        channel = as_gateway.caller(certificate=certificate).channel
         ask = channel.unary_unary("/envoy.service.auth.v3.Authorization/Check")
         answer = outcome(ask, b"", timeout=10)
         assert (answer.code if hasattr(answer, "code") else "OK") == code
     # A stranger's does not even connect.
-    assert listing(gateway.caller((SUBJECT, "admin"), certificate="spy")).code == "UNAVAILABLE"
+    assert listing(as_gateway.caller((SUBJECT, "admin"), certificate="spy")).code == "UNAVAILABLE"
 
 
+@HEADERS
 @pytest.mark.parametrize("header", [(SUBJECT, "admin"), (SITE_IDS, '["1"]')])
 def test_without_a_gateway_nobody_says_who_calls(server, header):
     stubs = Stubs(server.address, None, WithHeaders([header]))
@@ -183,8 +206,8 @@ def call(stubs, service, method, request):
         return failure.code, failure.details["ErrorInfo"].reason if "ErrorInfo" in failure.details else ""
 
 
-def test_a_bound_token_uses_its_own_sites_alone(gateway, sites):
-    everybody = gateway.caller((SUBJECT, "admin"))
+def test_a_bound_token_uses_its_own_sites_alone(caller, sites):
+    everybody = caller("admin")
     made = {}
     for site_id in sites:
         made[site_id] = (
@@ -194,7 +217,7 @@ def test_a_bound_token_uses_its_own_sites_alone(gateway, sites):
                 live_data_pb2.CreateLiveDataEntryRequest(live_data_entry=entry(site_id)), timeout=30).id,
         )  # fmt: skip
     own, other = sites
-    meter, nobody = bound(gateway, own), bound(gateway)
+    meter, nobody = caller(sites=[own]), caller(sites=[])
     contract = {module.DESCRIPTOR.services_by_name[name]: name for module, name in
                 ((sites_pb2, "Sites"), (configurations_pb2, "Configurations"), (live_data_pb2, "LiveData"))}  # fmt: skip
     of_own, of_other = requests(own, *made[own]), requests(other, *made[other])
@@ -212,18 +235,18 @@ def test_a_bound_token_uses_its_own_sites_alone(gateway, sites):
                 assert call(everybody, name, method, about_all) == ("OK", ""), where
 
 
-def test_sites_of_a_set_are_each_looked_at(gateway, sites):
+def test_sites_of_a_set_are_each_looked_at(caller, sites):
     own, other = sites
-    meter = bound(gateway, own)
+    meter = caller(sites=[own])
     mixed = live_data_pb2.GetLatestLiveDataRequest(site_ids=[own, other])
     failure = fail(meter.live_data.GetLatestLiveData, mixed)
     assert failure.violations == [("site_ids[1]", "SITE_NOT_IN_TOKEN")]
     assert str(other) in failure.text
 
 
-def test_a_batch_is_looked_at_entry_by_entry(gateway, database, sites):
+def test_a_batch_is_looked_at_entry_by_entry(caller, database, sites):
     own, other = sites
-    meter = bound(gateway, own)
+    meter = caller(sites=[own])
     mixed = [entry(own), entry(other), entry(own, soc=101), entry(other, soc=101)]
     whole = live_data_pb2.BatchCreateLiveDataEntriesRequest(entries=mixed[:2])
     failure = fail(meter.live_data.BatchCreateLiveDataEntries, whole)
@@ -241,10 +264,10 @@ def test_a_batch_is_looked_at_entry_by_entry(gateway, database, sites):
     assert database.query("SELECT site_id FROM live_data") == [(own,)]
 
 
-def test_the_answer_to_a_batch_is_not_told_to_who_may_use_other_sites(gateway, database, sites):
+def test_the_answer_to_a_batch_is_not_told_to_who_may_use_other_sites(caller, database, sites):
     """Regression: whoever sent the same batch with the same request_id got the first one's answer."""
     own, other = sites
-    everybody, meter = gateway.caller((SUBJECT, "admin")), bound(gateway, own)
+    everybody, meter = caller("admin"), caller(sites=[own])
     for first, second in ((everybody, meter), (meter, everybody)):
         batch = live_data_pb2.BatchCreateLiveDataEntriesRequest(
             entries=[entry(own), entry(other)], return_partial_success=True, request_id=new_uuid()
@@ -256,9 +279,9 @@ def test_the_answer_to_a_batch_is_not_told_to_who_may_use_other_sites(gateway, d
     assert database.query("SELECT count(*) FROM live_data") == [(3,)]
 
 
-def test_a_stream_refuses_the_entries_of_other_sites_and_goes_on(gateway, database, sites):
+def test_a_stream_refuses_the_entries_of_other_sites_and_goes_on(caller, database, sites):
     own, other = sites
-    stream = Ingest(bound(gateway, own))
+    stream = Ingest(caller(sites=[own]))
     stream.answer()
     stream.send(1, [*numbered(own, 0, 1), *numbered(other, 1, 1)])
     batch = refused(stream.until(1))[1]
@@ -270,9 +293,9 @@ def test_a_stream_refuses_the_entries_of_other_sites_and_goes_on(gateway, databa
     assert numbers_stored(database) == [0, 2]
 
 
-def test_a_session_is_its_subjects(gateway, database, sites):
+def test_a_session_is_its_subjects(caller, database, sites):
     own = sites[0]
-    mine, other = bound(gateway, own, subject="mine"), bound(gateway, own, subject="other")
+    mine, other = caller("mine", [own]), caller("other", [own])
     stream = Ingest(mine)
     stream.send(1, numbered(own, 0, 1))
     assert stream.rest()[-1].committed_sequence == 1
@@ -283,9 +306,9 @@ def test_a_session_is_its_subjects(gateway, database, sites):
     assert Ingest(mine, acknowledged=1).answer().committed_sequence == 1
 
 
-def test_a_resume_token_is_its_subjects(gateway, sites):
+def test_a_resume_token_is_its_subjects(caller, sites):
     own = sites[0]
-    mine, other = bound(gateway, own, subject="mine"), bound(gateway, own, subject="other")
+    mine, other = caller("mine", [own]), caller("other", [own])
     watch = Watch(mine, [own])
     token = watch.token
     watch.cancel()
@@ -297,9 +320,9 @@ def test_a_resume_token_is_its_subjects(gateway, sites):
     again.cancel()
 
 
-def test_concurrent_callers_do_not_get_each_others_sites(gateway, sites):
+def test_concurrent_callers_do_not_get_each_others_sites(caller, sites):
     own, other = sites
-    callers = [(bound(gateway, own), own), (bound(gateway, other), other)]
+    callers = [(caller(sites=[own]), own), (caller(sites=[other]), other)]
     calls = []
     for (stubs, mine), site_id in itertools.product(callers, sites):
         request = sites_pb2.GetSiteRequest(id=site_id)
@@ -330,20 +353,21 @@ def exported(stubs, site_id):
     return call
 
 
-@pytest.mark.parametrize("gateway", [["--watch_limit=8", "--export_connections=8"]], indirect=True)
+@pytest.mark.one_server("the places are each process's own")
+@pytest.mark.parametrize("as_gateway", [["--watch_limit=8", "--export_connections=8"]], indirect=True)
 @pytest.mark.parametrize(("begin", "quarter"), [(watched, 2), (exported, 2), (ingested, 25)])
-def test_a_device_does_not_take_the_streams_of_all(gateway, database, begin, quarter):
-    backend = gateway.caller((SUBJECT, "backend"))
+def test_a_device_does_not_take_the_streams_of_all(as_gateway, caller, database, begin, quarter):
+    backend = caller("backend")
     own = store_many(backend, database, 300_000)
-    device = bound(gateway, own, subject="device")
+    device = caller("device", [own])
     streams = [begin(device, own) for _ in range(quarter)]
     # Another token of the same subject makes no difference.
     with pytest.raises(grpc.RpcError) as refused:
-        begin(bound(gateway, own, own + 1, subject="device"), own)
+        begin(caller("device", [own, own + 1]), own)
     failure = failure_of(refused.value)
     assert (failure.code, failure.reason) == ("RESOURCE_EXHAUSTED", "TOO_MANY_STREAMS")
     assert "RetryInfo" in failure.details
-    streams.append(begin(bound(gateway, own, subject="other"), own))
+    streams.append(begin(caller("other", [own]), own))
     # Nor is a caller held back that is bound to no sites.
     streams += [begin(backend, own) for _ in range(quarter + 1)]
 
