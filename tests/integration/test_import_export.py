@@ -17,6 +17,7 @@ import pytest
 from energysites.v1 import configurations_pb2, live_data_pb2, sites_pb2
 
 from support.calls import create_site
+from support.server import BINARY
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 REAL = ROOT.parent / "shared" / "data"
@@ -48,12 +49,17 @@ def rows(year):
 
 
 @pytest.fixture
-def run(server):
-    """Runs import or export against the server; returns the finished process."""
+def service(tokenless_service):
+    return tokenless_service
+
+
+@pytest.fixture
+def run(service):
+    """Runs import or export against the service; returns the finished process."""
 
     def run(command, *arguments, **options):
         return subprocess.run(
-            [server.binary, command, f"--target={server.address}", *map(str, arguments)],
+            [BINARY, command, *service.client_flags(), *map(str, arguments)],
             capture_output=True, text=True, timeout=300, **options)
 
     return run
@@ -155,10 +161,10 @@ def test_a_year_goes_in_once_and_comes_out_the_same(run, stubs, year, rows, tmp_
     assert day.stdout.encode() == b"".join([lines[0], *home[24:48]])
 
 
-def test_an_import_that_was_killed_is_run_again(server, run, stubs, year, rows):
+def test_an_import_that_was_killed_is_run_again(service, run, stubs, year, rows):
     total = sum(map(len, rows.values()))
     importer = subprocess.Popen(
-        [server.binary, "import", f"--target={server.address}", *files_of(year)],
+        [BINARY, "import", *service.client_flags(), *files_of(year)],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 60
@@ -283,8 +289,9 @@ def test_a_row_of_a_site_that_is_gone_does_not_keep_out_the_others(run, rest, st
     assert count_stored_of(stubs, site_id) == 2
 
 
-def test_a_service_that_is_not_there_is_an_error(server, year):
-    result = subprocess.run([server.binary, "import", "--target=127.0.0.1:1", *files_of(year)],
+@pytest.mark.one_server("about the command, which reaches nobody")
+def test_a_service_that_is_not_there_is_an_error(year):
+    result = subprocess.run([BINARY, "import", "--target=127.0.0.1:1", *files_of(year)],
                             capture_output=True, text=True, timeout=60)
     assert result.returncode == 1
     assert "no connection to 127.0.0.1:1" in result.stderr

@@ -1,6 +1,5 @@
 """Every error of REST is a google.rpc.Status in JSON, whoever found it: the server or Envoy."""
 
-import signal
 import socket
 
 import grpc
@@ -12,6 +11,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from support.envoy import Rest
 from support.process import free_ports, wait_until
 from support.rest_errors import check, details
+from support.server import standing_still
 from support.stubs import Stubs
 
 LIMIT = 4 * 1024 * 1024 - 64 * 1024
@@ -84,7 +84,6 @@ FOUND_BY_SERVER = {
 }  # fmt: skip
 
 
-@pytest.mark.one_server
 def test_envoy_refuses(rest):
     failures = []
     for name, (method, path, arguments, http_code, rpc_code, text) in FOUND_BY_ENVOY.items():
@@ -136,6 +135,7 @@ def test_request_id_used_for_another_request(rest):
     assert details(status, error_details_pb2.ErrorInfo).reason
 
 
+@pytest.mark.one_server("plain bytes, where the gateway speaks TLS")
 def test_not_http_at_all(envoy):
     with socket.create_connection(("127.0.0.1", envoy.port), timeout=10) as connection:
         connection.sendall(b"G@T{ / HTTP/1.1\r\n\r\n")
@@ -147,32 +147,31 @@ def test_not_http_at_all(envoy):
     assert json_format.Parse(body, status_pb2.Status()).code == code_pb2.INVALID_ARGUMENT
 
 
-def test_server_away_and_back(rest, envoy, server):
-    server.kill()
+def test_server_away_and_back(rest, front, service):
+    service.kill()
     check(rest.get("/v1/sites"), 503, "UNAVAILABLE")
     check(rest.post("/v1/sites", {"name": "A", "location": "B"}), 503, "UNAVAILABLE")
-    wait_until(lambda: envoy.answers(503), 30, "Envoy says that it has no server")
+    wait_until(lambda: front.answers(503), 30, "Envoy says that it has no server")
     check(rest.get("/healthz"), 503, "UNAVAILABLE")
     check(rest.get("/v1/sites"), 503, "UNAVAILABLE", "no healthy upstream")
-    server.start()
-    wait_until(lambda: envoy.answers(200), 30, "Envoy has its server again")
+    service.start()
+    wait_until(lambda: front.answers(200), 30, "Envoy has its server again")
     assert rest.get("/v1/sites").ok
 
 
+@pytest.mark.one_server("about an Envoy before nothing")
 def test_never_a_server(start_envoy):
     envoy = start_envoy(*free_ports(1), ready=False)
     check(Rest(envoy.url).get("/v1/sites"), 503, "UNAVAILABLE")
 
 
-def test_server_that_does_not_answer(start_envoy, server):
-    envoy = start_envoy(server.port, call_timeout="0.5s")
-    server.process.signal(signal.SIGSTOP)
-    try:
-        check(Rest(envoy.url).get("/v1/sites"), 504, "DEADLINE_EXCEEDED")
-    finally:
-        server.process.signal(signal.SIGCONT)
+def test_server_that_does_not_answer(start_front, service):
+    hasty = start_front(call_timeout="0.5s")
+    with standing_still(service):
+        check(hasty.rest().get("/v1/sites"), 504, "DEADLINE_EXCEEDED")
 
 
+@pytest.mark.one_server("plain bytes, where the gateway speaks TLS")
 def test_body_that_does_not_come(start_envoy, server):
     envoy = start_envoy(server.port, stream_idle_timeout="0.5s")
     with socket.create_connection(("127.0.0.1", envoy.port), timeout=10) as connection:
@@ -188,7 +187,6 @@ def test_body_that_does_not_come(start_envoy, server):
     assert json_format.Parse(body, status_pb2.Status()).code == code_pb2.DEADLINE_EXCEEDED
 
 
-@pytest.mark.one_server
 @pytest.mark.parametrize("size", [LIMIT - 1, LIMIT])
 def test_largest_body(rest, size):
     """Up to the limit the body reaches the server, which judges its fields."""
@@ -196,6 +194,7 @@ def test_largest_body(rest, size):
     assert details(status, error_details_pb2.BadRequest)
 
 
+@pytest.mark.one_server("gRPC through the local Envoy, as all goes through the gateway")
 def test_grpc_through_envoy(envoy, server):
     """gRPC passes on the same port, and Envoy's own errors reach it as text, not as JSON."""
     client = Stubs(envoy.address)

@@ -2,30 +2,25 @@
 
 import json
 import queue
-import signal
 
 import pytest
 from energysites.v1 import live_data_pb2
 from google.protobuf import json_format
 
 from support.calls import create_site, entry
-from support.envoy import Rest
-from support.stubs import Stubs
+from support.server import standing_still
 
 
 @pytest.fixture
-def hasty_envoy(start_envoy, server):
+def hasty_front(start_front):
     """An Envoy that gives calls, but not streams, half a second."""
-    return start_envoy(server.port, call_timeout="0.5s", stream_idle_timeout="0.5s")
+    return start_front(call_timeout="0.5s", stream_idle_timeout="0.5s")
 
 
-def let_calls_time_out(rest, server):
+def let_calls_time_out(rest, service):
     """Returns once a call has been given up by Envoy, which takes longer than a stream may idle."""
-    server.process.signal(signal.SIGSTOP)
-    try:
+    with standing_still(service):
         assert rest.get("/v1/sites").status_code in (408, 504)
-    finally:
-        server.process.signal(signal.SIGCONT)
 
 
 def answer_of(line):
@@ -47,15 +42,15 @@ def create(stubs, site_id):
     return stubs.live_data.CreateLiveDataEntry(request, timeout=30)
 
 
-def test_a_watch_outlives_the_timeouts_of_calls(hasty_envoy, server, stubs):
+def test_a_watch_outlives_the_timeouts_of_calls(hasty_front, service, stubs):
     site_id = create_site(stubs).id
-    rest = Rest(hasty_envoy.url)
+    rest = hasty_front.rest()
     with rest.get(f"/v1/liveData:watch?site_ids={site_id}", stream=True) as watch:
         assert watch.status_code == 200
         lines = watch.iter_lines(chunk_size=1)
         first = json.loads(next(lines))
         assert first["live_data_entries"] == [] and first["resume_token"]
-        let_calls_time_out(rest, server)
+        let_calls_time_out(rest, service)
         stored = create(stubs, site_id)
         assert entries_of(lines, 1)[0] == [stored]
 
@@ -101,15 +96,15 @@ def test_a_refused_download_is_no_file(rest):
     assert "content-disposition" not in answer.headers
 
 
-def test_an_ingest_outlives_the_timeouts_of_calls(hasty_envoy, server, stubs):
+def test_an_ingest_outlives_the_timeouts_of_calls(hasty_front, service, stubs):
     site_id = create_site(stubs).id
-    client = Stubs(hasty_envoy.address)
+    client = hasty_front.stubs()
     requests = queue.SimpleQueue()
     try:
         answers = client.live_data.IngestLiveData(iter(requests.get, None), timeout=60)
         requests.put(live_data_pb2.IngestLiveDataRequest(start={"session": "gateway-7"}))
         assert next(answers).committed_sequence == 0
-        let_calls_time_out(Rest(hasty_envoy.url), server)
+        let_calls_time_out(hasty_front.rest(), service)
         batch = live_data_pb2.IngestBatch(sequence=1, entries=[entry(site_id)])
         requests.put(live_data_pb2.IngestLiveDataRequest(batch=batch))
         assert next(answers).committed_sequence == 1
