@@ -21,7 +21,7 @@ def is_apart(config):
 def pytest_addoption(parser):
     parser.addoption(
         "--apart", action="store_true",
-        help="run the tests that ask for `service`, with the services apart behind the gateway",
+        help="run the services apart, two instances each, and all tests through the gateway",
     )  # fmt: skip
 
 
@@ -31,17 +31,37 @@ def pytest_configure(config):
     )
 
 
+# What only one process, or no gateway, has.
+ONE_SERVER = {"server", "start_server", "guarded_server", "envoy", "start_envoy"}
+OWN_GATEWAY = {"gateway", "start_gateway"}
+SERVICE = {"service", "start_service", "tokenless_service"}
+
+
+def stays_behind(item):
+    """Whether --apart leaves it out: it says why, or brings a gateway of its own."""
+    marker = item.get_closest_marker("one_server")
+    if marker and not (marker.args and isinstance(marker.args[0], str) and marker.args[0]):
+        raise pytest.UsageError(f"{item.nodeid}: one_server takes a reason")
+    return marker is not None or bool(OWN_GATEWAY & set(item.fixturenames))
+
+
+def asks_for_service(item):
+    names = set(item.fixturenames)
+    return bool(SERVICE & names) and not ONE_SERVER & names
+
+
 def pytest_collection_modifyitems(config, items):
-    if not is_apart(config):
-        return
-    # What a test does to a server, a gateway or Envoy of its own, it does to these.
-    own = {"server", "start_server", "envoy", "start_envoy", "guarded_server", "gateway", "start_gateway"}
-    apart = [item for item in items
-             if {"service", "start_service", "tokenless_service"} & set(item.fixturenames)
-             and not own & set(item.fixturenames)
-             and item.get_closest_marker("one_server") is None]  # fmt: skip
-    config.hook.pytest_deselected(items=[item for item in items if item not in apart])
-    items[:] = apart
+    ours = [item for item in items if item.path.parent == HERE]
+    out = {item for item in ours if stays_behind(item)}
+    lost = [item.nodeid for item in ours if item not in out and not asks_for_service(item)]
+    if lost:
+        raise pytest.UsageError(
+            "would pass no gateway with --apart; ask for `service`, or mark with"
+            " `one_server(reason)`:\n" + "\n".join(lost)
+        )
+    if is_apart(config):
+        config.hook.pytest_deselected(items=[item for item in items if item in out])
+        items[:] = [item for item in items if item not in out]
 
 
 @pytest.fixture

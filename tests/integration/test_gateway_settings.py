@@ -15,6 +15,8 @@ sys.path[:0] = [str(ROOT / "proto"), str(ROOT / "deploy/envoy/gateway")]
 import access  # noqa: E402
 from contract import Contract  # noqa: E402
 
+pytestmark = pytest.mark.one_server("about configurations, which nothing runs with")
+
 EXAMPLE = ROOT / "deploy/envoy/production.example.yaml"
 
 # Changes of the production settings. Together they have every part that may be left out.

@@ -38,6 +38,10 @@ def contract():
     return Contract((BUILD / "energy_sites.pb").read_bytes())
 
 
+# About texts, and the first steps with one server.
+pytestmark = pytest.mark.one_server("about the README, which begins with one server")
+
+
 def run(command, places):
     """Runs a shown command with `places` in place of the shown addresses and folders."""
     for shown, real in places.items():

@@ -3,6 +3,7 @@
 import subprocess
 
 import grpc
+import pytest
 from energysites.v1 import sites_pb2
 
 from support.calls import create_site, fail
@@ -10,6 +11,8 @@ from support.certificates import make_certificates
 from support.ingest import Ingest, numbered, numbers_stored
 from support.server import BINARY
 from support.stubs import Stubs
+
+pytestmark = pytest.mark.one_server("about the TLS of a process, of which the gateway is a client")
 
 
 def tls_call(address, authority, key=None, certificate=None):
