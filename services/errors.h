@@ -48,7 +48,7 @@ absl::Status ResumeTokenNotFound();
 absl::Status ReaderTooSlow(absl::string_view resume_token = "");
 
 // RESOURCE_EXHAUSTED with RetryInfo: the caller's token is bound to sites, and its subject has
-// `most` streams of the method open, which is all that it may have.
+// `most` streams of the kind open, which is all that it may have.
 absl::Status TooManyStreams(size_t most);
 
 // UNAVAILABLE: the server shuts down; another one, or a later one, takes the call.

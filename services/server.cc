@@ -168,8 +168,10 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
   };
   storage::LiveDataFeed feed(feed_options);
   Draining draining;
+  StreamPlaces export_places(export_executor.connections());
   ServiceContext context{executor,
                          export_executor,
+                         export_places,
                          ingest_executor,
                          feed,
                          draining,

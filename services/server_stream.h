@@ -56,7 +56,7 @@ class ServerStreamMethod {
         stall_timeout_(absl::ToChronoMilliseconds(context.export_stall_timeout)),
         gate_(std::move(gate)),
         handler_(std::move(handler)),
-        places_(executor_.connections()),
+        places_(context.export_places),
         observer_(context.metrics, "server_stream", service, name) {}
 
   // Starts a call, which deletes itself when done.
@@ -72,7 +72,7 @@ class ServerStreamMethod {
   const std::chrono::milliseconds stall_timeout_;
   const Gate gate_;
   const Handler handler_;
-  StreamPlaces places_;
+  StreamPlaces& places_;
   MethodObserver observer_;
 };
 

@@ -6,6 +6,7 @@
 #include "prometheus/registry.h"
 #include "services/caller.h"
 #include "services/draining.h"
+#include "services/stream_places.h"
 #include "storage/executor.h"
 #include "storage/live_data_feed.h"
 
@@ -16,6 +17,7 @@ struct ServiceContext {
   storage::Executor& executor;  // For calls with one answer.
   // For streams, which may use a connection for hours: without a limit on the time of a statement.
   storage::Executor& export_executor;  // Takes no more jobs than it has connections.
+  StreamPlaces& export_places;         // One for each of those.
   storage::Executor& ingest_executor;
   storage::LiveDataFeed& live_data_feed;
   Draining& draining;

@@ -2,6 +2,7 @@
 #ifndef SERVICES_STREAM_PLACES_H_
 #define SERVICES_STREAM_PLACES_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <map>
 #include <memory>
@@ -14,10 +15,10 @@
 
 namespace energysites {
 
-// The streams of one method that are open at one time in this process. Tokens that are bound to
-// sites are for devices, which are many and not trusted: all those of one subject get a quarter of
-// the places. Callers that are bound to no sites get what there is. Safe from any thread; outlives
-// its places.
+// The streams of one kind that are open at one time in this process. Tokens that are bound to sites
+// are for devices, which are many and not trusted: all those of one subject get a tenth of the
+// places, and one at least. Callers that are bound to no sites get what there is. Safe from any
+// thread; outlives its places.
 class StreamPlaces {
  public:
   // A place, until it is destroyed.
@@ -36,10 +37,10 @@ class StreamPlaces {
     const std::string subject_;
   };
 
-  // `all` is how many streams of the method the process takes.
-  explicit StreamPlaces(size_t all) : most_of_subject_(all < 4 ? 1 : all / 4) {}
+  // `all` is how many streams of the kind the process takes.
+  explicit StreamPlaces(size_t all) : most_of_subject_(std::max<size_t>(all / 10, 1)) {}
 
-  // Returns null where nothing is counted, and RESOURCE_EXHAUSTED if the caller has its quarter.
+  // Returns null where nothing is counted, and RESOURCE_EXHAUSTED if the caller has its tenth.
   absl::StatusOr<std::unique_ptr<Place>> Take(const Caller& caller);
 
  private:

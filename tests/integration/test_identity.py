@@ -338,6 +338,14 @@ def watched(stubs, site_id):
     return call
 
 
+def downloaded(stubs, site_id):
+    """A download that has begun, and stays open while nobody reads on."""
+    request = live_data_pb2.DownloadLiveDataRequest(site_ids=[site_id])
+    call = stubs.live_data.DownloadLiveData(request, timeout=60)
+    next(call)
+    return call
+
+
 def ingested(stubs, _):
     """An ingest stream that has begun."""
     stream = Ingest(stubs, session=new_uuid())
@@ -354,22 +362,24 @@ def exported(stubs, site_id):
 
 
 @pytest.mark.one_server("the places are each process's own")
-@pytest.mark.parametrize("as_gateway", [["--watch_limit=8", "--export_connections=8"]], indirect=True)
-@pytest.mark.parametrize(("begin", "quarter"), [(watched, 2), (exported, 2), (ingested, 25)])
-def test_a_device_does_not_take_the_streams_of_all(as_gateway, caller, database, begin, quarter):
+@pytest.mark.parametrize("as_gateway", [["--watch_limit=20", "--export_connections=20"]], indirect=True)
+@pytest.mark.parametrize(("begin", "begin_more", "tenth"), [
+    (watched, watched, 2), (exported, downloaded, 2), (downloaded, exported, 2), (ingested, ingested, 10),
+])  # fmt: skip
+def test_a_device_does_not_take_the_streams_of_all(as_gateway, caller, database, begin, begin_more, tenth):
     backend = caller("backend")
     own = store_many(backend, database, 300_000)
     device = caller("device", [own])
-    streams = [begin(device, own) for _ in range(quarter)]
+    streams = [begin(device, own) for _ in range(tenth)]
     # Another token of the same subject makes no difference.
     with pytest.raises(grpc.RpcError) as refused:
-        begin(caller("device", [own, own + 1]), own)
+        begin_more(caller("device", [own, own + 1]), own)
     failure = failure_of(refused.value)
     assert (failure.code, failure.reason) == ("RESOURCE_EXHAUSTED", "TOO_MANY_STREAMS")
     assert "RetryInfo" in failure.details
     streams.append(begin(caller("other", [own]), own))
     # Nor is a caller held back that is bound to no sites.
-    streams += [begin(backend, own) for _ in range(quarter + 1)]
+    streams += [begin(backend, own) for _ in range(tenth + 1)]
 
     streams.pop(0).cancel()
 
