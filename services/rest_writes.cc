@@ -6,10 +6,12 @@
 
 #include <algorithm>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "google/api/annotations.pb.h"
 #include "services/errors.h"
@@ -43,6 +45,12 @@ class Follower : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Follower
 
   bool StartObject() {
     if (levels_.size() >= kMostDepth) return false;
+    // Envoy's parser takes one, whatever it holds, and makes it the begin of 1970.
+    if (IsTimestampWanted()) {
+      const std::string place = PlaceOfValue();
+      Add({place.substr(0, place.size() - 1), "json.text",
+           "must be a text such as \"2016-06-01T00:00:00Z\", not an object"});
+    }
     levels_.push_back({TypeOfValue(), PlaceOfValue(), nullptr, "", -1});
     return true;
   }
@@ -51,11 +59,8 @@ class Follower : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Follower
     level.key.assign(name, size);
     level.field = level.type == nullptr ? nullptr : FindField(*level.type, level.key);
     if (level.type == nullptr || level.field != nullptr) return true;
-    ++unknown_;
-    if (violations_.size() < kMostListed) {
-      violations_.push_back({absl::StrCat(level.place, level.key), "field.known",
-                             absl::StrCat("is no field of ", level.type->name())});
-    }
+    Add({absl::StrCat(level.place, level.key), "field.known",
+         absl::StrCat("is no field of ", level.type->name())});
     return true;
   }
   bool EndObject(rapidjson::SizeType /*members*/) { return End(); }
@@ -75,9 +80,14 @@ class Follower : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Follower
     return true;
   }
 
-  // The first unknown fields, and how many there are in all.
+  void Add(Violation violation) {
+    ++count_;
+    if (violations_.size() < kMostListed) violations_.push_back(std::move(violation));
+  }
+
+  // The first violations, and how many there are in all.
   const std::vector<Violation>& violations() const { return violations_; }
-  size_t unknown() const { return unknown_; }
+  size_t count() const { return count_; }
 
  private:
   struct Level {
@@ -106,6 +116,12 @@ class Follower : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Follower
     return absl::StrCat(level.place.substr(0, level.place.size() - 1), "[", level.index, "].");
   }
 
+  bool IsTimestampWanted() const {
+    if (levels_.empty() || levels_.back().field == nullptr) return false;
+    const Descriptor* const type = levels_.back().field->message_type();
+    return type != nullptr && type->full_name() == "google.protobuf.Timestamp";
+  }
+
   void Count() {
     if (!levels_.empty() && levels_.back().index >= 0) ++levels_.back().index;
   }
@@ -120,8 +136,26 @@ class Follower : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Follower
   const std::string& prefix_;
   std::vector<Level> levels_;
   std::vector<Violation> violations_;
-  size_t unknown_ = 0;
+  size_t count_ = 0;
 };
+
+// Reads `body` with `follower`.
+absl::Status Follow(absl::string_view body, Follower& follower) {
+  if (absl::StripAsciiWhitespace(body).empty()) return absl::OkStatus();
+  rapidjson::MemoryStream stream(body.data(), body.size());
+  rapidjson::Reader reader;
+  constexpr unsigned kFlags =
+      rapidjson::kParseValidateEncodingFlag | rapidjson::kParseIterativeFlag;
+  const auto parsed = reader.Parse<kFlags>(stream, follower);
+  // Envoy's own parser is laxer: what it would make of a broken text is not to be known here. Nor
+  // is what lies behind a U+0000, where this one ends.
+  if (absl::StrContains(body, '\0')) return BadJson("it has a U+0000");
+  if (parsed.IsError()) {
+    return BadJson(
+        absl::StrCat(rapidjson::GetParseError_En(parsed.Code()), " (byte ", parsed.Offset(), ")"));
+  }
+  return absl::OkStatus();
+}
 
 // The character that `%` and two hexadecimal digits stand for at `text`'s begin; -1 if they are not
 // there.
@@ -133,19 +167,45 @@ int Escaped(absl::string_view text) {
   return static_cast<unsigned char>(absl::HexStringToBytes(text.substr(1, 2))[0]);
 }
 
+std::string Unescaped(absl::string_view escaped) {
+  std::string text;
+  for (size_t i = 0; i < escaped.size(); ++i) {
+    const int character = Escaped(escaped.substr(i));
+    text += character < 0 ? escaped[i] : static_cast<char>(character);
+    if (character >= 0) i += 2;
+  }
+  return text;
+}
+
 // The segments of a path, as generously as Envoy's transcoder makes them: escapes count as what
 // they stand for, slashes at the end do not count, and a verb behind a colon is a segment.
 std::vector<std::string> SegmentsOf(absl::string_view path) {
-  std::string text;
-  for (size_t i = 0; i < path.size(); ++i) {
-    const int escaped = Escaped(path.substr(i));
-    text += escaped < 0 ? path[i] : static_cast<char>(escaped);
-    if (escaped >= 0) i += 2;
-  }
+  std::string text = Unescaped(path);
   while (!text.empty() && text.back() == '/') text.pop_back();
   const size_t colon = text.rfind(':');
   if (colon != text.npos && colon > text.rfind('/')) text[colon] = '/';
   return absl::StrSplit(text, '/');
+}
+
+// The names of the parameters of a query.
+std::vector<std::string> ParametersOf(absl::string_view query) {
+  std::vector<std::string> names;
+  for (const absl::string_view parameter : absl::StrSplit(query, '&')) {
+    names.push_back(Unescaped(parameter.substr(0, parameter.find('='))));
+  }
+  return names;
+}
+
+// `site.siteId` for `site.site_id`.
+std::string AsJsonSpells(const Descriptor& request, const std::string& variable) {
+  std::vector<std::string> names;
+  const Descriptor* type = &request;
+  for (const auto& name : absl::StrSplit(variable, '.')) {
+    const FieldDescriptor* const field = type->FindFieldByName(std::string(name));
+    names.push_back(field->json_name());
+    type = field->message_type();
+  }
+  return absl::StrJoin(names, ".");
 }
 
 bool Fits(const std::vector<std::string>& segments, const std::vector<std::string>& path) {
@@ -161,16 +221,32 @@ bool Fits(const std::vector<std::string>& segments, const std::vector<std::strin
 RestWrites::RestWrites(const std::vector<const google::protobuf::ServiceDescriptor*>& services) {
   const auto add = [this](const google::protobuf::MethodDescriptor& method,
                           const google::api::HttpRule& rule) {
-    if (rule.body().empty()) return;
-    const bool post = !rule.post().empty();
-    const Descriptor* body = method.input_type();
-    std::string prefix;
-    if (rule.body() != "*") {
-      body = body->FindFieldByName(rule.body())->message_type();
-      prefix = rule.body() + ".";
+    Binding binding;
+    if (!rule.post().empty()) {
+      binding.http_method = "POST";
+      binding.segments = SegmentsOf(rule.post());
+    } else if (!rule.patch().empty()) {
+      binding.http_method = "PATCH";
+      binding.segments = SegmentsOf(rule.patch());
+    } else if (!rule.delete_().empty()) {
+      binding.http_method = "DELETE";
+      binding.segments = SegmentsOf(rule.delete_());
+    } else {
+      return;
     }
-    bindings_.push_back(
-        {post ? "POST" : "PATCH", SegmentsOf(post ? rule.post() : rule.patch()), body, prefix});
+    // A DELETE has no body in the contract; Envoy takes one for the whole request.
+    binding.body = method.input_type();
+    if (!rule.body().empty() && rule.body() != "*") {
+      binding.body = binding.body->FindFieldByName(rule.body())->message_type();
+      binding.prefix = rule.body() + ".";
+    }
+    for (const absl::string_view segment : binding.segments) {
+      if (!absl::StartsWith(segment, "{")) continue;
+      const std::string variable(segment.substr(1, segment.size() - 2));
+      binding.variables.push_back(variable);
+      binding.variables.push_back(AsJsonSpells(*method.input_type(), variable));
+    }
+    bindings_.push_back(std::move(binding));
   };
   for (const auto* service : services) {
     for (int i = 0; i < service->method_count(); ++i) {
@@ -194,22 +270,20 @@ const RestWrites::Binding* RestWrites::Find(absl::string_view http_method,
 absl::Status RestWrites::Check(absl::string_view http_method, absl::string_view path,
                                absl::string_view body) const {
   const Binding* const binding = Find(http_method, path);
-  if (binding == nullptr || absl::StripAsciiWhitespace(body).empty()) return absl::OkStatus();
+  if (binding == nullptr) return absl::OkStatus();
   Follower follower(*binding->body, binding->prefix);
-  rapidjson::MemoryStream stream(body.data(), body.size());
-  rapidjson::Reader reader;
-  constexpr unsigned kFlags =
-      rapidjson::kParseValidateEncodingFlag | rapidjson::kParseIterativeFlag;
-  const auto parsed = reader.Parse<kFlags>(stream, follower);
-  // Envoy's own parser is laxer: what it would make of a broken text is not to be known here. Nor
-  // is what lies behind a U+0000, where this one ends.
-  if (absl::StrContains(body, '\0')) return BadJson("it has a U+0000");
-  if (parsed.IsError()) {
-    return BadJson(
-        absl::StrCat(rapidjson::GetParseError_En(parsed.Code()), " (byte ", parsed.Offset(), ")"));
+  const size_t query = path.find('?');
+  if (query != path.npos) {
+    for (const std::string& name : ParametersOf(path.substr(query + 1))) {
+      if (absl::c_linear_search(binding->variables, name)) {
+        follower.Add({name, "path.once", "must not be in the query, too: it is in the path"});
+      }
+    }
   }
-  if (follower.unknown() == 0) return absl::OkStatus();
-  return InvalidRequest(follower.violations(), follower.unknown());
+  const absl::Status followed = Follow(body, follower);
+  if (!followed.ok()) return followed;
+  if (follower.count() == 0) return absl::OkStatus();
+  return InvalidRequest(follower.violations(), follower.count());
 }
 
 }  // namespace energysites

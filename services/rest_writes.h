@@ -1,5 +1,5 @@
-// The REST calls with a body, and which fields of their bodies the contract does not know: Envoy
-// drops these without a word.
+// The REST calls that write, and what of them Envoy would drop or turn into something else without
+// a word.
 #ifndef SERVICES_REST_WRITES_H_
 #define SERVICES_REST_WRITES_H_
 
@@ -18,17 +18,19 @@ class RestWrites {
   // For the services of `file`s of the contract.
   explicit RestWrites(const std::vector<const google::protobuf::ServiceDescriptor*>& services);
 
-  // OK if Envoy, too, reads all that `body` says: every field is known, or it is empty, or no
-  // method takes a body at `path` (with or without a query), which Envoy refuses itself. Else
-  // INVALID_ARGUMENT with all unknown fields (`field.known`), or because it is no JSON. Takes
-  // memory in proportion to the depth of `body` only.
+  // OK if Envoy reads all that `path` (with or without a query) and `body` say, and as it was
+  // meant; or if no method is there, which Envoy refuses itself. Else INVALID_ARGUMENT: because the
+  // body is no JSON, or with all fields that the contract does not know (`field.known`), times that
+  // are objects (`json.text`), and query parameters that are in the path already (`path.once`), of
+  // which Envoy would take the last. Takes memory in proportion to the depth of `body` only.
   absl::Status Check(absl::string_view http_method, absl::string_view path,
                      absl::string_view body) const;
 
  private:
   struct Binding {
     std::string http_method;
-    std::vector<std::string> segments;  // `{site.id}` for one that is a variable.
+    std::vector<std::string> segments;   // `{site.id}` for one that is a variable.
+    std::vector<std::string> variables;  // `site.id`, and as JSON spells it.
     const google::protobuf::Descriptor* body;
     std::string prefix;  // The body's place in the request, `site.`, or empty for all of it.
   };

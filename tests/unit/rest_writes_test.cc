@@ -18,9 +18,10 @@ using testing::HasSubstr;
 
 class RestWritesTest : public testing::Test {
  protected:
-  // The fields that are refused; `{"no JSON"}` for a broken text.
+  // The fields that are refused, for `reason`; `{"no JSON"}` for a broken text.
   std::vector<std::string> Refused(const std::string& method, const std::string& path,
-                                   const std::string& body) {
+                                   const std::string& body,
+                                   const std::string& reason = "field.known") {
     const absl::Status status = writes_.Check(method, path, body);
     if (status.ok()) return {};
     EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
@@ -30,7 +31,7 @@ class RestWritesTest : public testing::Test {
     EXPECT_TRUE(bad_request.ParseFromString(std::string(*payload)));
     std::vector<std::string> fields;
     for (const auto& violation : bad_request.field_violations()) {
-      EXPECT_EQ(violation.reason(), "field.known");
+      EXPECT_EQ(violation.reason(), reason);
       fields.push_back(violation.field());
     }
     return fields;
@@ -51,13 +52,46 @@ TEST_F(RestWritesTest, NamesEveryUnknownField) {
   EXPECT_THAT(
       Refused("PATCH", "/v1/sites/7/configurations/8", R"({"production_pv_kw": 1, "etag": "1"})"),
       ElementsAre("configuration.production_pv_kw"));
-  EXPECT_THAT(Refused("POST", "/v1/liveData", R"({"sco": 1, "dt_stamp": {"nanos": 1}})"),
+  EXPECT_THAT(Refused("POST", "/v1/liveData", R"({"sco": 1, "dt_stamp": "t"})"),
               ElementsAre("live_data_entry.sco"));
   EXPECT_THAT(
       Refused("POST", "/v1/liveData:batchCreate",
               R"({"entries": [{"soc": 1}, {"sco": 1}, {"loads": [1, {"x": 2}], "sco": 2}],
                           "return_partial_sucess": true})"),
       ElementsAre("entries[1].sco", "entries[2].loads", "entries[2].sco", "return_partial_sucess"));
+}
+
+// Regression: a misspelt validate_only deleted what it was to spare.
+TEST_F(RestWritesTest, ADeletesBodyIsTheRequest) {
+  EXPECT_THAT(Refused("DELETE", "/v1/sites/7", R"({"validate_onli": true, "etagg": "1"})"),
+              ElementsAre("validate_onli", "etagg"));
+  EXPECT_THAT(Refused("DELETE", "/v1/sites/7?etag=1", R"({"validateOnly": true})"), ElementsAre());
+  EXPECT_THAT(Refused("DELETE", "/v1/sites/7", ""), ElementsAre());
+}
+
+// Regression: {"second": 1714564800} was stored as the begin of 1970.
+TEST_F(RestWritesTest, ATimeIsNoObject) {
+  EXPECT_THAT(Refused("POST", "/v1/liveData", R"({"dt_stamp": {"second": 1}, "create_time": {}})",
+                      "json.text"),
+              ElementsAre("live_data_entry.dt_stamp", "live_data_entry.create_time"));
+  EXPECT_THAT(
+      Refused("POST", "/v1/liveData:batchCreate",
+              R"({"entries": [{"dt_stamp": "t"}, {"dtStamp": {"seconds": [{}]}}]})", "json.text"),
+      ElementsAre("entries[1].dtStamp"));
+}
+
+// Regression: DELETE /v1/sites/13?id=12 deleted 12.
+TEST_F(RestWritesTest, WhatIsInThePathIsNotInTheQuery) {
+  EXPECT_THAT(Refused("DELETE", "/v1/sites/13?x=1&id=12", "", "path.once"), ElementsAre("id"));
+  EXPECT_THAT(Refused("PATCH", "/v1/sites/3?site%2Eid=4&update_mask=name", "{}", "path.once"),
+              ElementsAre("site.id"));
+  EXPECT_THAT(Refused("DELETE", "/v1/sites/3/liveData/4?siteId=5&id", "", "path.once"),
+              ElementsAre("siteId", "id"));
+  EXPECT_THAT(
+      Refused("PATCH", "/v1/sites/3/configurations/4?configuration.siteId=5", "{}", "path.once"),
+      ElementsAre("configuration.siteId"));
+  EXPECT_THAT(Refused("DELETE", "/v1/sites/13?etag=id&validate_only=true", ""), ElementsAre());
+  EXPECT_THAT(Refused("POST", "/v1/liveData?live_data_entry.site_id=3", "{}"), ElementsAre());
 }
 
 TEST_F(RestWritesTest, FindsThePathsThatEnvoyFinds) {
