@@ -29,6 +29,7 @@ def pytest_configure(config):
     config.addinivalue_line(
         "markers", "one_server(reason): not through the gateway where the services run apart"
     )
+    config.addinivalue_line("markers", "memory: about the memory of a server without sanitizers")
 
 
 # What only one process, or no gateway, has.

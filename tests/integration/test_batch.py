@@ -236,6 +236,7 @@ def test_half_of_the_entries_bad(create, sites):
     failed_with_details(answer, MOST // 2)
 
 
+@pytest.mark.memory
 @pytest.mark.parametrize("partial", [True, False])
 def test_bad_batches_take_little_memory(service, stubs, partial):
     """Regression: 48 of these at once, of 20 KB each, took 1.28 GB."""

@@ -217,6 +217,7 @@ def test_a_server_that_shuts_down_finishes_what_is_under_way(start_service, data
     stubs.close()
 
 
+@pytest.mark.memory
 def test_a_client_that_never_reads_is_held_back(service, stubs, database):
     site = create_site(stubs).id
     bad = live_data_pb2.IngestBatch(entries=[entry(site, soc=101 + n % 7) for n in range(10_000)])
@@ -254,6 +255,7 @@ def test_a_client_that_never_reads_is_held_back(service, stubs, database):
     assert numbers_stored(database) == list(range(1, 11))
 
 
+@pytest.mark.memory
 def test_a_database_that_stands_still_holds_clients_back(start_service, database):
     service = start_service(database, flags=("--lock_timeout=60s", "--statement_timeout=60s"))
     stubs = service.stubs()
