@@ -73,6 +73,7 @@ class IngestMethod::Stream final : public Reactor {
   // `stored` says what of the batch was refused; or the batch was not stored.
   void Stored(std::unique_ptr<Batch> batch, absl::StatusOr<v1::RefusedEntries> stored);
 
+  const std::string& subject() const { return caller_->subject; }
   const IngestSession& session() const { return session_; }
   storage::Turnstile& turnstile() { return turnstile_; }
   IngestMethod& method() { return method_; }
@@ -167,6 +168,7 @@ class IngestMethod::Batch final : public storage::Job {
                           [this] { return stream_.turnstile().Await(sequence()); }));
   }
   void Drop(absl::Status why) override { Tell(std::move(why)); }
+  absl::string_view Owner() const override { return stream_.subject(); }
 
  private:
   static google::protobuf::ArenaOptions ArenaOptions() {

@@ -169,10 +169,12 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
   storage::LiveDataFeed feed(feed_options);
   Draining draining;
   StreamPlaces export_places(export_executor.connections());
+  UntakenAnswers untaken_answers;
   ServiceContext context{executor,
                          export_executor,
                          export_places,
                          ingest_executor,
+                         untaken_answers,
                          feed,
                          draining,
                          *registry,

@@ -7,6 +7,7 @@
 #include "services/caller.h"
 #include "services/draining.h"
 #include "services/stream_places.h"
+#include "services/untaken_answers.h"
 #include "storage/executor.h"
 #include "storage/live_data_feed.h"
 
@@ -19,6 +20,7 @@ struct ServiceContext {
   storage::Executor& export_executor;  // Takes no more jobs than it has connections.
   StreamPlaces& export_places;         // One for each of those.
   storage::Executor& ingest_executor;
+  UntakenAnswers& untaken_answers;  // Of calls with one answer.
   storage::LiveDataFeed& live_data_feed;
   Draining& draining;
   prometheus::Registry& metrics;

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "grpcpp/impl/codegen/proto_utils.h"
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/byte_buffer.h"
@@ -20,6 +21,7 @@
 #include "services/errors.h"
 #include "services/gate.h"
 #include "services/service_context.h"
+#include "services/untaken_answers.h"
 #include "storage/batcher.h"
 #include "storage/errors.h"
 #include "storage/executor.h"
@@ -47,6 +49,7 @@ class UnaryMethod {
   UnaryMethod(ServiceContext& context, const std::string& service, const std::string& name,
               Gate gate, Handler handler, Tolerance tolerance)
       : executor_(context.executor),
+        untaken_answers_(context.untaken_answers),
         gate_(std::move(gate)),
         handler_(std::move(handler)),
         tolerance_(std::move(tolerance)),
@@ -73,7 +76,16 @@ class UnaryMethod {
  private:
   class Call;
 
+  static bool HasList(const google::protobuf::Descriptor& message) {
+    for (int i = 0; i < message.field_count(); ++i) {
+      if (message.field(i)->is_repeated()) return true;
+    }
+    return false;
+  }
+
   storage::Executor& executor_;
+  UntakenAnswers& untaken_answers_;
+  const bool answers_lists_ = HasList(*Response::descriptor());
   const Gate gate_;
   const Handler handler_;
   const Tolerance tolerance_;
@@ -99,6 +111,10 @@ class UnaryMethod<Request, Response>::Call final : public grpc::ServerUnaryReact
   }
 
   void Run(storage::Session& session) override {
+    if (method_.answers_lists_) {
+      const absl::Status room = method_.untaken_answers_.CheckRoom(caller_);
+      if (!room.ok()) return Answer(room);
+    }
     const absl::StatusOr<Response> result = method_.handler_(session, request_, tolerated_);
     if (storage::IsUnfinished(result.status())) return method_.executor_.Requeue(this);
     Answer(result);
@@ -112,6 +128,7 @@ class UnaryMethod<Request, Response>::Call final : public grpc::ServerUnaryReact
   }
 
   const Request& request() const { return request_; }
+  absl::string_view Owner() const override { return caller_.subject; }
   int64_t FairnessKey() const override { return method_.fairness_key_(request_); }
   void Drop(absl::Status why) override { Answer(why); }
   // The client left, or its deadline passed.
@@ -123,13 +140,14 @@ class UnaryMethod<Request, Response>::Call final : public grpc::ServerUnaryReact
 
  private:
   absl::Status Accept(grpc::ByteBuffer request) {
-    const absl::StatusOr<Caller> caller = method_.gate_.Identify(*context_);
+    absl::StatusOr<Caller> caller = method_.gate_.Identify(*context_);
     if (!caller.ok()) return caller.status();
+    caller_ = *std::move(caller);
     const absl::Status parsed = method_.gate_.Parse(&request, &request_, method_.observer_);
     if (!parsed.ok()) return parsed;
     if constexpr (IsBatch<Request>::value) method_.batch_entries_->Observe(request_.entries_size());
     absl::StatusOr<EntryFaults> tolerated =
-        method_.gate_.Check(request_, *caller, method_.observer_,
+        method_.gate_.Check(request_, caller_, method_.observer_,
                             method_.tolerance_ != nullptr && method_.tolerance_(request_));
     if (!tolerated.ok()) return tolerated.status();
     tolerated_ = *std::move(tolerated);
@@ -142,6 +160,9 @@ class UnaryMethod<Request, Response>::Call final : public grpc::ServerUnaryReact
     bool own_buffer;
     const grpc::Status written =
         grpc::SerializationTraits<Response>::Serialize(*result, response_, &own_buffer);
+    if (method_.answers_lists_) {
+      untaken_ = method_.untaken_answers_.Hold(caller_, response_->Length());
+    }
     Answer(written.ok() ? absl::OkStatus() : absl::InternalError(written.error_message()));
   }
 
@@ -158,8 +179,10 @@ class UnaryMethod<Request, Response>::Call final : public grpc::ServerUnaryReact
   grpc::CallbackServerContext* const context_;
   CallObserver observer_;
   grpc::ByteBuffer* const response_;
+  Caller caller_;
   Request request_;
   EntryFaults tolerated_;
+  std::unique_ptr<UntakenAnswers::Answer> untaken_;
 };
 
 template <class Request, class Response>

@@ -27,7 +27,7 @@ Executor::Executor(const ExecutorOptions& options)
 }
 
 Executor::~Executor() {
-  std::list<Job*> dropped;
+  std::vector<Job*> dropped;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     stopping_ = true;
@@ -83,14 +83,14 @@ void Executor::Cancel(Job* job) {
       return;
     }
     if (job->state_ != Job::State::kQueued) return;
-    queue_.erase(job->position_);
+    queue_.erase(job->place_);
     job->state_ = Job::State::kDone;
   }
   job->Drop(absl::CancelledError("the caller gave up"));
 }
 
 void Executor::SetDatabaseAvailable(bool available) {
-  std::list<Job*> dropped;
+  std::vector<Job*> dropped;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     database_available_ = available;
@@ -108,10 +108,15 @@ void Executor::SetDatabaseAvailable(bool available) {
   for (Job* job : dropped) job->Drop(DatabaseUnavailable("the database cannot be reached now"));
 }
 
-std::list<Job*> Executor::TakeQueue() {
-  std::list<Job*> taken;
-  taken.swap(queue_);
-  for (Job* job : taken) job->state_ = Job::State::kDone;
+std::vector<Job*> Executor::TakeQueue() {
+  std::vector<Job*> taken;
+  taken.reserve(queue_.size());
+  for (const auto& [place, job] : queue_) {
+    job->state_ = Job::State::kDone;
+    taken.push_back(job);
+  }
+  queue_.clear();
+  last_turns_.clear();
   return taken;
 }
 
@@ -126,9 +131,23 @@ size_t Executor::running() const {
 }
 
 void Executor::Queue(Job* job) {
-  job->position_ = queue_.insert(queue_.end(), job);
+  const auto [last, is_first] = last_turns_.emplace(job->Owner(), turn_);
+  if (!is_first) last->second = std::max(last->second + 1, turn_);
+  job->place_ = {last->second, ++queued_ever_};
+  queue_.emplace(job->place_, job);
   job->state_ = Job::State::kQueued;
   job->queue_time_ = absl::Now();
+}
+
+Job* Executor::TakeFirst() {
+  const auto [place, job] = *queue_.begin();
+  queue_.erase(queue_.begin());
+  turn_ = place.first;
+  // Nobody is held to turns behind which nothing is left.
+  const auto last = last_turns_.find(job->Owner());
+  if (last->second == turn_) last_turns_.erase(last);
+  if (queue_.empty()) last_turns_.clear();
+  return job;
 }
 
 void Executor::Work(size_t index) {
@@ -139,8 +158,7 @@ void Executor::Work(size_t index) {
     if (stopping_) return;
     // Meanwhile others may have been faster.
     if (StandsBack(worker, lock) || queue_.empty()) continue;
-    Job* const job = queue_.front();
-    queue_.pop_front();
+    Job* const job = TakeFirst();
     job->state_ = Job::State::kRunning;
     job->worker_ = index;
     worker.running = job;

@@ -5,15 +5,19 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <functional>
-#include <list>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "storage/session.h"
 
@@ -28,14 +32,18 @@ class Job {
   virtual void Run(Session& session) = 0;
   // The job will not run: CANCELLED, or UNAVAILABLE for want of a database or on shutdown.
   virtual void Drop(absl::Status why) = 0;
+  // For whom it is. Owners take turns, so that nobody waits for all that another has queued.
+  virtual absl::string_view Owner() const { return ""; }
 
  private:
   friend class Executor;
   enum class State { kNew, kQueued, kRunning, kDone };
+  // Of which owner's turn, and which one of those who were queued.
+  using Place = std::pair<uint64_t, uint64_t>;
   State state_ = State::kNew;
-  std::list<Job*>::iterator position_;  // In the queue, while kQueued.
-  absl::Time queue_time_;               // When it was queued.
-  size_t worker_ = 0;                   // While kRunning.
+  Place place_;            // In the queue, while kQueued.
+  absl::Time queue_time_;  // When it was queued.
+  size_t worker_ = 0;      // While kRunning.
   bool cancelled_ = false;
 };
 
@@ -92,8 +100,9 @@ class Executor {
 
   // With the lock held.
   void Queue(Job* job);
+  Job* TakeFirst();
   // Empties the queue; the caller drops what was in it, without mutex_, which is held here.
-  std::list<Job*> TakeQueue();
+  std::vector<Job*> TakeQueue();
   void Work(size_t index);
   // Whether to leave the jobs to others, because this worker gets no connection and they have one.
   // Takes its time without `lock`, which is held before and after.
@@ -109,7 +118,11 @@ class Executor {
   std::condition_variable stop_;
   std::condition_variable cancel_requested_;
   std::condition_variable cancel_done_;
-  std::list<Job*> queue_;
+  std::map<Job::Place, Job*> queue_;
+  uint64_t queued_ever_ = 0;
+  uint64_t turn_ = 0;  // That of the job that was taken last.
+  // The turn of the last job that each owner queued.
+  std::map<std::string, uint64_t, std::less<>> last_turns_;
   std::optional<std::chrono::steady_clock::time_point> away_since_;
   size_t running_ = 0;
   bool stopping_ = false;

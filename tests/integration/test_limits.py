@@ -7,10 +7,14 @@ import socket
 
 import grpc
 import pytest
-from energysites.v1 import sites_pb2
+from attacks.hostile import LIST_ENTRIES, PAGE_OF_1000, message
+from attacks.http2 import Connection, Target
+from energysites.v1 import live_data_pb2, sites_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from support.calls import create_site, fail, site
-from support.process import wait_until
+from hyperframe.frame import DataFrame, SettingsFrame
+from support.calls import create_site, fail, failure_of, site, store_many
+from support.process import memory_mib, wait_until
+from support.stubs import Stubs
 
 
 def test_a_compressed_message_is_refused_before_it_is_inflated(stubs):
@@ -44,3 +48,32 @@ def test_a_server_that_ran_out_of_descriptors_takes_clients_again(server, stubs)
         # Who was there before is served, with what is left for the database.
         assert create_site(stubs).id
     wait_until(lambda: answers(server.address), 30, "a new client is served")
+
+
+@pytest.mark.memory
+@pytest.mark.one_server("the gateway holds answers back itself")
+def test_answers_that_nobody_takes_have_a_limit(server, database):
+    """Regression: they took as much memory as calls could ask for until they ended."""
+    clients = Stubs(server.address)
+    store_many(clients, database, 1000)
+    calls = 900  # Of 90 KB each, and so more than twice as much as may wait.
+    page = live_data_pb2.ListLiveDataEntriesRequest(page_size=1000)
+
+    def list_page():
+        try:
+            return clients.live_data.ListLiveDataEntries(page, timeout=30)
+        except grpc.RpcError as error:
+            return failure_of(error)
+
+    hostile = Connection(Target(*server.address.split(":")), {SettingsFrame.INITIAL_WINDOW_SIZE: 0})
+    with contextlib.closing(hostile):
+        for stream in range(1, 2 * calls, 2):
+            request = DataFrame(stream, message(PAGE_OF_1000), flags=["END_STREAM"])
+            hostile.send(hostile.open(stream, LIST_ENTRIES), request)
+        failure = wait_until(lambda: getattr(list_page(), "reason", None), 60, "there is no more room")
+        assert failure == "QUEUE_FULL"
+        # Calls whose answers are never large go on.
+        assert create_site(clients).id
+        assert memory_mib(server.process.pid, "VmHWM") < 150
+    wait_until(lambda: not hasattr(list_page(), "reason"), 30, "there is room again")
+    clients.close()

@@ -36,7 +36,11 @@ constexpr std::chrono::seconds kPatience(20);
 // Counts how often the executor called it, and lets a test wait for that.
 class TestJob : public Job {
  public:
-  explicit TestJob(std::function<void(Session&)> body = [](Session&) {}) : body_(std::move(body)) {}
+  explicit TestJob(
+      std::function<void(Session&)> body = [](Session&) {}, std::string owner = "")
+      : body_(std::move(body)), owner_(std::move(owner)) {}
+
+  absl::string_view Owner() const override { return owner_; }
 
   void Run(Session& session) override {
     body_(session);
@@ -69,6 +73,7 @@ class TestJob : public Job {
   }
 
   const std::function<void(Session&)> body_;
+  const std::string owner_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   int runs_ = 0;
@@ -125,6 +130,30 @@ TEST(ExecutorTest, RunsInTheOrderSubmitted) {
   holder.Release();
   ASSERT_TRUE(jobs.back()->Wait());
   for (int i = 0; i < 20; ++i) EXPECT_EQ(order[i], i);
+}
+
+TEST(ExecutorTest, OwnersTakeTurns) {
+  Executor executor(Offline(1, 100));
+  HoldingJob holder;
+  ASSERT_THAT(executor.Submit(&holder), IsOk());
+  ASSERT_TRUE(holder.WaitUntilStarted());
+  std::vector<std::string> order;  // Touched by the one worker only.
+  std::vector<std::unique_ptr<TestJob>> jobs;
+  const auto submit = [&](const std::string& owner) {
+    jobs.push_back(
+        std::make_unique<TestJob>([&order, owner](Session&) { order.push_back(owner); }, owner));
+    ASSERT_THAT(executor.Submit(jobs.back().get()), IsOk());
+  };
+  for (int i = 0; i < 5; ++i) submit("eager");
+  submit("a");
+  submit("b");
+  submit("a");
+  submit("gone");
+  executor.Cancel(jobs.back().get());
+  holder.Release();
+  for (const auto& job : jobs) ASSERT_TRUE(job->Wait());
+  EXPECT_THAT(order,
+              testing::ElementsAre("eager", "a", "b", "eager", "a", "eager", "eager", "eager"));
 }
 
 TEST(ExecutorTest, RefusesWhatDoesNotFitIntoTheQueue) {
