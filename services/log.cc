@@ -9,10 +9,13 @@
 #include <mutex>
 #include <thread>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "google/protobuf/stubs/logging.h"
+#include "grpc/support/log.h"
 #include "spdlog/logger.h"
 #include "spdlog/sinks/sink.h"
 #include "spdlog/spdlog.h"
@@ -107,12 +110,31 @@ void AppendQuoted(std::string& line, absl::string_view text) {
   line += '"';
 }
 
+// Where gRPC's texts are about certificates and sockets.
+bool TellsNothingOfCalls(absl::string_view file) {
+  return absl::StartsWith(file, "ssl_") || absl::StartsWith(file, "tcp_server");
+}
+
+void LogOfLibrary(const char* library, absl::string_view path, int line, absl::string_view text) {
+  const absl::string_view file = path.substr(path.rfind('/') + 1);
+  Log(spdlog::level::warn, "fault in a library",
+      {{"library", library},
+       {"place", absl::StrCat(file, ":", line)},
+       {"fault", TellsNothingOfCalls(file) ? text : ""}});
+}
+
 }  // namespace
 
 void StartLog(spdlog::level::level_enum level) {
   auto logger = std::make_shared<spdlog::logger>("energy-sites", std::make_shared<GatheringSink>());
   logger->set_level(level);
   spdlog::set_default_logger(logger);
+  gpr_set_log_function(
+      [](gpr_log_func_args* log) { LogOfLibrary("grpc", log->file, log->line, log->message); });
+  google::protobuf::SetLogHandler(
+      [](google::protobuf::LogLevel, const char* file, int line, const std::string& text) {
+        LogOfLibrary("protobuf", file, line, text);
+      });
 }
 
 void FlushLog() { spdlog::shutdown(); }

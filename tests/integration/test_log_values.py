@@ -1,9 +1,13 @@
 """Nothing that a caller puts into a field gets into the log."""
 
+import contextlib
 import itertools
 import json
 
 import grpc
+import pytest
+from attacks.hostile import GET_SITE
+from attacks.http2 import Connection, Target
 from energysites.v1 import configurations_pb2, live_data_pb2, sites_pb2
 from google.protobuf import field_mask_pb2, message_factory
 from google.protobuf.descriptor import FieldDescriptor
@@ -12,6 +16,7 @@ from support.calls import (
     configuration, create_site, entry, fail, new_uuid, site, stamp,
 )  # fmt: skip
 from support.ingest import Ingest
+from support.process import wait_until
 
 SERVICES = [file.DESCRIPTOR.services_by_name[name] for file, name in (
     (sites_pb2, "Sites"), (configurations_pb2, "Configurations"), (live_data_pb2, "LiveData"))]  # fmt: skip
@@ -133,3 +138,14 @@ def test_no_text_of_a_good_request_is_logged(service, stubs):
     log = service.log_text()
     unseen = [MARK, "4242.125", str(2**40 + 7), "KATL", "86399s", "Asia/Macau", "net_load_kwh", *uuids]
     assert [value for value in unseen if value in log] == []
+
+
+@pytest.mark.one_server("the gateway lets no such header pass")
+def test_what_libraries_say_is_a_line_without_values(server):
+    """Regression: gRPC wrote what it could not read, in a form of its own."""
+    with contextlib.closing(Connection(Target(*server.address.split(":")))) as connection:
+        connection.send(connection.open(1, GET_SITE, ("grpc-timeout", MARK)))
+        wait_until(lambda: "fault in a library" in server.log_text(), 30, "gRPC's fault is logged")
+    lines = [json.loads(line) for line in server.log_text().splitlines()]
+    assert {line["library"] for line in lines if line["event"] == "fault in a library"} == {"grpc"}
+    assert MARK not in server.log_text()
