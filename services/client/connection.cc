@@ -10,6 +10,7 @@
 #include <random>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "services/client/request_id.h"
@@ -35,6 +36,9 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> Credentials(
     if (!options.tls_client_cert.empty() || !options.tls_client_key.empty()) {
       return absl::InvalidArgumentError("a TLS client certificate needs --tls_ca");
     }
+    if (!options.token_file.empty()) {
+      return absl::InvalidArgumentError("--token_file needs --tls_ca: others could read the token");
+    }
     return grpc::InsecureChannelCredentials();
   }
   grpc::SslCredentialsOptions ssl;
@@ -45,7 +49,12 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> Credentials(
     if (!read.ok()) return read.status();
     *text = *std::move(read);
   }
-  return grpc::SslCredentials(ssl);
+  std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::SslCredentials(ssl);
+  if (options.token_file.empty()) return credentials;
+  absl::StatusOr<std::string> token = ReadFile(options.token_file);
+  if (!token.ok()) return token.status();
+  absl::StripAsciiWhitespace(&*token);
+  return grpc::CompositeChannelCredentials(credentials, grpc::AccessTokenCredentials(*token));
 }
 
 // The pause that the service asks for with RetryInfo.

@@ -21,6 +21,7 @@ struct ConnectionOptions {
   std::string tls_ca;           // PEM file; empty = no TLS
   std::string tls_client_cert;  // PEM files, for a server that asks for them (mTLS)
   std::string tls_client_key;
+  std::string token_file;  // With the token for a gateway that asks for one; needs TLS
   absl::Duration connect_timeout = absl::Seconds(5);
   absl::Duration call_timeout = absl::Seconds(60);
   // How long a call is made again while it fails with a code that may pass.

@@ -13,6 +13,8 @@ ABSL_FLAG(std::string, tls_ca, "",
 ABSL_FLAG(std::string, tls_client_cert, "",
           "import, export: PEM file with our certificate, for a service that asks for one");
 ABSL_FLAG(std::string, tls_client_key, "", "import, export: PEM file with the key to it");
+ABSL_FLAG(std::string, token_file, "",
+          "import, export: file with the token for a gateway that asks for one; needs --tls_ca");
 ABSL_FLAG(std::string, sites, "",
           "import: CSV file (plain or gzip) with the columns name,location. A site whose name "
           "exists is used, not made again");
@@ -44,6 +46,7 @@ ConnectionOptions ConnectionFromFlags() {
   options.tls_ca = absl::GetFlag(FLAGS_tls_ca);
   options.tls_client_cert = absl::GetFlag(FLAGS_tls_client_cert);
   options.tls_client_key = absl::GetFlag(FLAGS_tls_client_key);
+  options.token_file = absl::GetFlag(FLAGS_token_file);
   return options;
 }
 

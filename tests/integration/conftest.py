@@ -35,7 +35,7 @@ def pytest_configure(config):
 # What only one process, or no gateway, has.
 ONE_SERVER = {"server", "start_server", "guarded_server", "envoy", "start_envoy"}
 OWN_GATEWAY = {"gateway", "start_gateway"}
-SERVICE = {"service", "start_service", "tokenless_service"}
+SERVICE = {"service", "start_service"}
 
 
 def stays_behind(item):
@@ -130,14 +130,6 @@ def start_front(request, service):
     if is_apart(request.config):
         return service.front
     return functools.partial(request.getfixturevalue("start_envoy"), service.port)
-
-
-@pytest.fixture
-def tokenless_service(request, database):
-    """One that takes clients which cannot bring a token."""
-    if is_apart(request.config):
-        return request.getfixturevalue("start_apart")(database, tokens=False)
-    return request.getfixturevalue("start_server")(database)
 
 
 @pytest.fixture

@@ -49,11 +49,6 @@ def rows(year):
 
 
 @pytest.fixture
-def service(tokenless_service):
-    return tokenless_service
-
-
-@pytest.fixture
 def run(service):
     """Runs import or export against the service; returns the finished process."""
 

@@ -76,6 +76,15 @@ def test_a_second_server_on_the_port_ends(server, database):
 
 
 @PROCESS
+@pytest.mark.one_server("of commands that call nobody")
+def test_a_token_is_sent_over_tls_alone(tmp_path):
+    (tmp_path / "token").write_text("x")
+    (tmp_path / "sites.csv").write_text("name,location\n")
+    result = run("import", f"--sites={tmp_path}/sites.csv", f"--token_file={tmp_path}/token")
+    assert result.returncode == 1 and "--token_file needs --tls_ca" in result.stderr
+
+
+@pytest.mark.one_server("of commands that call nobody")
 def test_commands_say_why_they_do_not_reach_the_database():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

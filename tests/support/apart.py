@@ -10,16 +10,11 @@ class Apart:
     """What tests may know of a `Server`, for all instances at once; clients come with a token."""
 
     def __init__(self, start_server, start_gateway, certificates, issuer, database, flags=(),
-                 environment=None, ready=True, tokens=True):  # fmt: skip
-        """With `ready` False, waits only until the instances live and the gateway answers.
-
-        Without `tokens`, the gateway trusts who comes, as those do that have no place for one.
-        """
-        self._start_gateway, self._issuer, self._tokens = start_gateway, issuer, tokens
+                 environment=None, ready=True):  # fmt: skip
+        """With `ready` False, waits only until the instances live and the gateway answers."""
+        self._start_gateway, self._issuer = start_gateway, issuer
         # The delay is as long as the gateway takes to notice, and more.
         flags = (*server_tls(certificates), "--drain_delay=4s", *flags)
-        if not tokens:
-            flags = (*flags, "--identity=none")
 
         def start(name):
             server = start_server(
@@ -37,7 +32,7 @@ class Apart:
     def front(self, **settings):
         """A gateway of these settings before the same instances."""
         ports = {name: [one.port for one in self.instances(name)] for name in NAMES}
-        gateway = self._start_gateway(ports, **({} if self._tokens else {"jwt": None}), **settings)
+        gateway = self._start_gateway(ports, **settings)
         gateway.token = self._issuer.token()
         return gateway
 
@@ -47,7 +42,9 @@ class Apart:
 
     def client_flags(self):
         """Of import and export."""
-        return [f"--target={self.gateway.address}", f"--tls_ca={self.gateway.ca}"]
+        token = self._issuer.jwks.with_name("token")
+        token.write_text(self._issuer.token() + "\n", encoding="ascii")
+        return [f"--target={self.gateway.address}", f"--tls_ca={self.gateway.ca}", f"--token_file={token}"]
 
     def resets(self, failure):
         """A gateway whose server is gone, or reset a stream, resets it: gRPC calls that INTERNAL."""
