@@ -16,6 +16,7 @@ absl::Status UntakenAnswers::CheckRoom(const Caller& caller) const {
 }
 
 std::unique_ptr<UntakenAnswers::Answer> UntakenAnswers::Hold(const Caller& caller, size_t bytes) {
+  if (bytes == 0) return nullptr;
   const std::lock_guard<std::mutex> lock(mutex_);
   bytes_ += bytes;
   bytes_of_subjects_[caller.subject] += bytes;

@@ -45,6 +45,7 @@ class UntakenAnswers {
   // together. What was begun before may still go beyond.
   absl::Status CheckRoom(const Caller& caller) const;
 
+  // Null for an empty answer.
   std::unique_ptr<Answer> Hold(const Caller& caller, size_t bytes);
 
  private:

@@ -57,5 +57,14 @@ TEST_F(UntakenAnswersTest, AllTogetherHaveALimit) {
   }
 }
 
+// Regression: the second one to go was looked for in vain.
+TEST_F(UntakenAnswersTest, EmptyAnswersHoldNothing) {
+  EXPECT_EQ(answers_.Hold(nobody_, 0), nullptr);
+  auto held = Hold(nobody_, 1);
+  held.push_back(answers_.Hold(nobody_, 0));
+  held.clear();
+  EXPECT_THAT(answers_.CheckRoom(nobody_), IsOk());
+}
+
 }  // namespace
 }  // namespace energysites
