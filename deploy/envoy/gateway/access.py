@@ -47,12 +47,26 @@ _JWT = "envoy.filters.http.jwt_authn"
 _PAYLOAD = "payload"
 
 
-def strip_identity():
+# gRPC 1.51 drops the connection, and with it the calls of all others, where the value of such a
+# header is not base64. The services read none.
+_BINARY = {"remove_on_match": {"key_matcher": {"suffix": "-bin"}}}
+
+
+def strip_headers():
     """Before anything else looks at a request, in every configuration."""
     return typed(
         "envoy.http.early_header_mutation.header_mutation",
         "extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
-        mutations=[{"remove": SUBJECT}, {"remove": SITE_IDS}],
+        mutations=[{"remove": SUBJECT}, {"remove": SITE_IDS}, _BINARY],
+    )
+
+
+def strip_trailers():
+    """What follows a request's body. The services read none of it."""
+    return typed(
+        "trailers",
+        "extensions.filters.http.header_mutation.v3.HeaderMutation",
+        mutations={"request_trailers_mutations": [_BINARY]},
     )
 
 

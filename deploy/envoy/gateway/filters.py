@@ -17,6 +17,7 @@ def all_of(settings, contract):
     return [
         livez(),
         healthz(),
+        access.strip_trailers(),
         # A browser asks before it has a token.
         *([cors()] if settings.cors_origins else []),
         grpc_web(),

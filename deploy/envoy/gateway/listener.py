@@ -66,7 +66,7 @@ def http(settings, contract):
         # A client has this long to send its headers; an idle stream lives this long.
         request_headers_timeout="10s",
         stream_idle_timeout=settings.stream_idle_timeout,
-        early_header_mutation_extensions=[access.strip_identity()],
+        early_header_mutation_extensions=[access.strip_headers()],
         **observation.of(settings),
         local_reply_config=local_replies.config(settings, contract),
         route_config={"virtual_hosts": [virtual_host(settings, contract)]},
