@@ -28,7 +28,10 @@ namespace energysites {
 namespace {
 
 constexpr int kMaxStreamsPerConnection = 1000;
-constexpr int kMaxMetadataBytes = 16 << 10;
+// Beyond it gRPC drops the connection, which is Envoy's for all callers: more than Envoy lets
+// through (MAX_HEADERS_KIB in deploy/envoy/gateway/listener.py) with 32 bytes for each of its
+// headers.
+constexpr int kMaxMetadataBytes = 64 << 10;
 constexpr int kHandshakeTimeoutMs = 10'000;
 constexpr int kMaxIdleMs = 5 * 60'000;
 constexpr int kAgeGraceMs = 60'000;

@@ -25,7 +25,7 @@ DESCRIPTORS = 1024
 QUIET_CALLS = 200
 # gRPC 1.51 does not bound these, and it is Envoy that keeps them away. A call that was taken back
 # takes 4 KiB until the server comes to it. A client that does not confirm the server's limits may
-# send 16 MiB of headers a connection. Both are given back afterwards.
+# send 64 MiB of headers a connection. Both are given back afterwards.
 UNBOUNDED_WITHOUT_ENVOY = {"rapid_reset", "continuation_flood"}
 
 

@@ -1,15 +1,19 @@
 """What the headers of one caller may not do to the others, with whom it shares a connection."""
 
 import contextlib
+import functools
+import itertools
 
 import pytest
 from energysites.v1 import live_data_pb2, sites_pb2
 
-from support.calls import create_site, entry
+from support.calls import create_site, entry, outcome
 from support.raw_grpc import RawCaller
+from support.rest_errors import check
 from support.watch import Watch
 
 LIST_SITES = "/energysites.v1.Sites/ListSites"
+KIB = 1024
 NOT_BASE64 = ("x-foo-bin", "!!!")
 
 
@@ -35,3 +39,46 @@ def test_a_binary_header_that_is_not_base64(front, rest):
         for place in ("headers", "trailers"):
             answer = caller.call(LIST_SITES, sites_pb2.ListSitesRequest(), **{place: [NOT_BASE64]})
             assert answer["grpc-status"] == "0", (place, answer)
+
+
+def test_a_path_with_as_many_ids_as_there_may_be(rest):
+    """Regression: the server took 16 KiB of headers, and the path is one."""
+    ids = [str(100_000_000 + n) for n in range(1000)]
+    answer = rest.get("/v1/liveData:latest", params={"site_ids": ids})
+    assert answer.ok, answer.text
+    assert answer.json()["missing_site_ids"] == ids
+
+
+@pytest.mark.usefixtures("watched")
+@pytest.mark.parametrize("count", [1, 80])
+def test_headers_are_served_or_refused(front, rest, count):
+    """Regression: what Envoy let through and the server did not ended the calls of all others.
+
+    Over HTTP/2, which has no 431 here, the one stream is reset.
+    """
+    stubs = front.stubs()
+    codes, over_grpc = [], []
+    for size in range(44 * KIB, 50 * KIB, 256):
+        headers = {f"x-long-{n}": "x" * (size // count) for n in range(count)}
+        answer = rest.get("/v1/sites", headers=headers)
+        codes.append(answer.status_code)
+        if codes[-1] != 200:
+            check(answer, 431, "RESOURCE_EXHAUSTED")
+        list_sites = functools.partial(stubs.sites.ListSites, metadata=tuple(headers.items()))
+        over_grpc.append(getattr(outcome(list_sites, sites_pb2.ListSitesRequest()), "code", "OK"))
+    stubs.close()
+    for found, expected in ((codes, [200, 431]), (over_grpc, ["OK", "INTERNAL"])):
+        assert [code for code, _ in itertools.groupby(found)] == expected
+
+
+@pytest.mark.usefixtures("watched")
+def test_too_many_headers(rest):
+    headers = {f"x-{n}": "1" for n in range(100)}
+    check(rest.get("/v1/sites", headers=headers), 431, "RESOURCE_EXHAUSTED")
+
+
+@pytest.mark.parametrize("first", [1, 10**18])
+def test_a_token_of_many_sites(gateway, issuer, first):
+    rest = gateway.rest(issuer.token(site_ids=[str(first + n) for n in range(1500)]))
+    check(rest.get(f"/v1/sites/{first + 1499}"), 404, "NOT_FOUND")
+    check(rest.get(f"/v1/sites/{first + 1500}"), 403, "PERMISSION_DENIED")
