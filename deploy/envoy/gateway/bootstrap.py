@@ -6,6 +6,8 @@ from settings import address
 from typed import typed
 
 MAX_CONNECTIONS = 10000
+# As a power of two: 64 KiB. What a call holds counts from here on, in steps of two up to 8 MiB.
+TRACKED_CALL_BYTES = 16
 
 
 def config(settings, contract):
@@ -30,9 +32,11 @@ def metrics(settings):
 def overload_manager(settings):
     heap = "envoy.resource_monitors.fixed_heap"
 
+    def action(name, **trigger):
+        return {"name": f"envoy.overload_actions.{name}", "triggers": [{"name": heap, **trigger}]}
+
     def at(share, name):
-        trigger = {"name": heap, "threshold": {"value": share}}
-        return {"name": f"envoy.overload_actions.{name}", "triggers": [trigger]}
+        return action(name, threshold={"value": share})
 
     return {
         "refresh_interval": "0.25s",
@@ -49,9 +53,15 @@ def overload_manager(settings):
                 max_heap_size_bytes=settings.heap_limit_mib * 1024 * 1024,
             ),
         ],
-        # As memory runs out: give back what is free, let idle connections go, then refuse calls
-        # (503), and at last close new connections.
+        "buffer_factory_config": {"minimum_account_to_track_power_of_two": TRACKED_CALL_BYTES},
+        # As memory runs out: end the calls that hold most of it, those of some MiB first, give back
+        # what is free, let idle connections go, then refuse calls (503), and at last close new
+        # connections. So those pay for it first who take it.
         "actions": [
+            action(
+                "reset_high_memory_stream",
+                scaled={"scaling_threshold": 0.70, "saturation_threshold": 0.85},
+            ),
             at(0.85, "shrink_heap"),
             at(0.90, "disable_http_keepalive"),
             at(0.95, "stop_accepting_requests"),

@@ -71,8 +71,10 @@ def http(settings, contract):
             "initial_connection_window_size": 1048576,
         },
         max_request_headers_kb=MAX_HEADERS_KIB,
-        # A client has this long to send its headers; an idle stream lives this long.
+        # A client has this long to send its headers, and all of its request, however steadily it
+        # comes. A stream whose answers have begun has all the time; an idle one lives this long.
         request_headers_timeout="10s",
+        request_timeout=settings.call_timeout,
         stream_idle_timeout=settings.stream_idle_timeout,
         early_header_mutation_extensions=[access.strip_headers()],
         **observation.of(settings),

@@ -31,7 +31,9 @@ def config(settings, contract):
         "mappers": [
             *(wrong_audience() if settings.jwt else []),
             *(too_many_calls(grpc=True) if settings.jwt else []),
-            too_large_message(),
+            # The codes that the server itself gives, where Envoy would say UNKNOWN.
+            grpc_mapper(413, "RESOURCE_EXHAUSTED", f"A message may have {filters.MAX_BODY_BYTES} bytes."),
+            grpc_mapper(408, "DEADLINE_EXCEEDED"),
             # A gRPC call gets its text in `grpc-message`, where JSON would only be noise.
             {"filter": is_grpc(), "body_format_override": text(_TEXT)},
             # /healthz of a healthy server.
@@ -120,14 +122,12 @@ def too_many_calls(grpc):
     return [found]
 
 
-def too_large_message():
-    """The code that the server itself gives, where Envoy would say UNKNOWN."""
+def grpc_mapper(http_code, code, message=_TEXT):
+    status_header = {"key": "grpc-status", "value": str(code_pb2.Code.Value(code))}
     return {
-        "filter": all_of(is_grpc(), status(413)),
-        "body_format_override": text(f"A message may have {filters.MAX_BODY_BYTES} bytes."),
-        "headers_to_add": [
-            {"header": {"key": "grpc-status", "value": str(code_pb2.RESOURCE_EXHAUSTED)}}
-        ],
+        "filter": all_of(is_grpc(), status(http_code)),
+        "body_format_override": text(message),
+        "headers_to_add": [{"header": status_header}],
     }
 
 

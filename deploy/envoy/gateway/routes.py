@@ -74,5 +74,5 @@ def rest(settings):
 
 
 def call(settings, cluster):
-    # No call takes longer, unless the client asks for more by grpc-timeout.
+    # From when the request is there as a whole, which may take as long again.
     return {"cluster": cluster, "timeout": settings.call_timeout, "retry_policy": RETRY}
