@@ -3,11 +3,14 @@
 import contextlib
 
 import pytest
-from energysites.v1 import live_data_pb2
+from energysites.v1 import live_data_pb2, sites_pb2
 
-from support.calls import create_site, entry
+from support.calls import create_site, entry, fail
 from support.raw_grpc import RawCaller
+from support.server import standing_still
 from support.watch import Watch
+
+LIST = sites_pb2.ListSitesRequest()
 
 
 @pytest.fixture
@@ -30,6 +33,17 @@ def watched(hasty_front):
         assert watch.wait(1) == [stored.id]
         assert str(stored.id) in next(lines).decode()
     watch.cancel()
+    stubs.close()
+
+
+@pytest.mark.usefixtures("watched")
+@pytest.mark.parametrize("deadline", [None, 60])
+def test_a_server_that_is_too_slow(hasty_front, service, deadline):
+    """Regression: it was UNAVAILABLE."""
+    stubs = hasty_front.stubs()
+    with standing_still(service):
+        failure = fail(stubs.sites.ListSites, LIST, timeout=deadline)
+    assert (failure.code, failure.text) == ("DEADLINE_EXCEEDED", "upstream request timeout")
     stubs.close()
 
 

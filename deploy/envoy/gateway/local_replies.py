@@ -31,9 +31,10 @@ def config(settings, contract):
         "mappers": [
             *(wrong_audience() if settings.jwt else []),
             *(too_many_calls(grpc=True) if settings.jwt else []),
-            # The codes that the server itself gives, where Envoy would say UNKNOWN.
+            # The codes that the server itself gives, where Envoy would say UNKNOWN or UNAVAILABLE.
             grpc_mapper(413, "RESOURCE_EXHAUSTED", f"A message may have {filters.MAX_BODY_BYTES} bytes."),
             grpc_mapper(408, "DEADLINE_EXCEEDED"),
+            grpc_mapper(504, "DEADLINE_EXCEEDED"),
             # A gRPC call gets its text in `grpc-message`, where JSON would only be noise.
             {"filter": is_grpc(), "body_format_override": text(_TEXT)},
             # /healthz of a healthy server.
