@@ -1,7 +1,7 @@
-"""JSON bodies with fields that the contract does not know: 400.
+"""What a REST write says beside the contract, such as unknown fields of a JSON body: 400.
 
-The transcoder drops such fields. Before it, the service is asked about the body of each REST call
-that can have one; it refuses with HTTP 400 and a google.rpc.Status in JSON. Without its answer
+The transcoder drops that. Before it, the service is asked about each REST write by its method, path
+with query, and body; it refuses with HTTP 400 and a google.rpc.Status in JSON. Without its answer
 nothing goes on.
 """
 
@@ -9,8 +9,8 @@ from clusters import SERVICES
 from typed import config, typed
 
 _NAME = "envoy.filters.http.ext_authz"
-# These have no body in the contract. All other methods are checked, those too that no path has.
-_WITHOUT_BODY = "GET|DELETE|HEAD|OPTIONS"
+# These write nothing. All other methods are checked, those too that no path has.
+_READS = "GET|HEAD|OPTIONS"
 
 
 def filters(settings):
@@ -41,7 +41,7 @@ def routes(settings, route):
     """REST routes that stand before the last one, which is checked by the instances of Sites."""
     if not settings.unknown_fields_check:
         return []
-    method = {"name": ":method", "string_match": {"safe_regex": {"regex": _WITHOUT_BODY}}}
+    method = {"name": ":method", "string_match": {"safe_regex": {"regex": _READS}}}
     found = [{
         "match": {"prefix": "/", "headers": [method]},
         "typed_per_filter_config": off(settings),
