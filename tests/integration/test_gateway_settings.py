@@ -105,6 +105,27 @@ WRONG = {
     "a part is missing": ({"jwt": {"issuer": "i"}}, "missing settings: jwt.audience"),
     "another type": ({"heap_limit_mib": "1 GB"}, "heap_limit_mib: must be of type int, not '1 GB'"),
     "true for a number": ({"heap_limit_mib": True}, "must be of type int"),
+    "no memory": ({"heap_limit_mib": -1}, "heap_limit_mib: must be at least 64, not -1"),
+    "a duration in words": (
+        {"call_timeout": "30 seconds"}, "call_timeout: must be seconds, such as 30s or 0.5s, not",
+    ),
+    "another unit": ({"call_timeout": "1m"}, "call_timeout: must be seconds"),
+    "no time": ({"stream_idle_timeout": "0s"}, "stream_idle_timeout: must be seconds"),
+    "no calls": (
+        {"rate_limits": {"subject_per_second": 0}},
+        "rate_limits.subject_per_second: must be at least 1, not 0",
+    ),
+    "more than all": (
+        {"tracing": {"collector": "a:1", "sampled_percent": 101}}, "must be from 0 to 100, not 101",
+    ),
+    # Regression: tokens of every issuer, and for every audience, counted.
+    "an empty issuer": (
+        {"jwt": {"issuer": "", "audience": "a", "jwks_file": "f"}}, "jwt.issuer: must not be empty",
+    ),
+    "an empty audience": (
+        {"jwt": {"issuer": "i", "audience": "", "jwks_file": "f"}},
+        "jwt.audience: must not be empty",
+    ),
     "no list": ({"cors_origins": "https://x"}, "cors_origins: must be a list"),
     "no address": ({"listen": "8080"}, "8080: must be host:port"),
     "no instance": (

@@ -1,6 +1,7 @@
 """What an operator may say of a gateway. A setting that is unknown or missing is an error."""
 
 import dataclasses
+import re
 import types
 import typing
 
@@ -95,6 +96,7 @@ class Settings:
 def parse(data) -> Settings:
     """Settings from what YAML holds; raises SettingsError."""
     settings = _read(Settings, data, "settings")
+    _check_values(settings)
     jwt = settings.jwt
     if jwt and (jwt.jwks_file is None) == (jwt.jwks_url is None):
         raise SettingsError("jwt: exactly one of jwks_file and jwks_url must be set")
@@ -112,6 +114,25 @@ def address(text: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
+def _check_values(settings):
+    """What a type does not say."""
+    for name in ("call_timeout", "stream_idle_timeout"):
+        text = getattr(settings, name)
+        if not re.fullmatch(r"\d{1,6}(\.\d{1,3})?s", text) or float(text[:-1]) == 0:
+            raise SettingsError(f"{name}: must be seconds, such as 30s or 0.5s, not {text!r}")
+    limits = settings.rate_limits
+    least = {"heap_limit_mib": (settings.heap_limit_mib, 64)} | {
+        f"rate_limits.{field.name}": (getattr(limits, field.name), 1)
+        for field in dataclasses.fields(limits) if field.type is int
+    }  # fmt: skip
+    for name, (value, bound) in least.items():
+        if value < bound:
+            raise SettingsError(f"{name}: must be at least {bound}, not {value}")
+    sampled = settings.tracing.sampled_percent if settings.tracing else 0
+    if not 0 <= sampled <= 100:
+        raise SettingsError(f"tracing.sampled_percent: must be from 0 to 100, not {sampled}")
+
+
 def _read(kind, data, where):
     """`data` as a value of the type `kind`."""
     if isinstance(kind, types.UnionType):
@@ -127,6 +148,9 @@ def _read(kind, data, where):
         return float(data)
     if type(data) is not kind:
         raise SettingsError(f"{where}: must be of type {kind.__name__}, not {data!r}")
+    # Of some, an empty one is to Envoy one that is not there: of an issuer, each counts.
+    if data == "":
+        raise SettingsError(f"{where}: must not be empty")
     return data
 
 
