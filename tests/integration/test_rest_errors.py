@@ -7,6 +7,7 @@ import pytest
 from energysites.v1 import sites_pb2
 from google.protobuf import json_format
 from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
 
 from support.envoy import Rest
 from support.process import free_ports, wait_until
@@ -153,7 +154,10 @@ def test_server_away_and_back(rest, front, service):
     check(rest.post("/v1/sites", {"name": "A", "location": "B"}), 503, "UNAVAILABLE")
     wait_until(lambda: front.answers(503), 30, "Envoy says that it has no server")
     check(rest.get("/healthz"), 503, "UNAVAILABLE")
-    check(rest.get("/v1/sites"), 503, "UNAVAILABLE", "no healthy upstream")
+    answer = rest.get("/v1/sites")
+    status = check(answer, 503, "UNAVAILABLE", "no healthy upstream")
+    assert details(status, error_details_pb2.RetryInfo).retry_delay.seconds == 1
+    assert answer.headers["retry-after"] == "1"
     service.start()
     wait_until(lambda: front.answers(200), 30, "Envoy has its server again")
     assert rest.get("/v1/sites").ok
@@ -206,5 +210,7 @@ def test_grpc_through_envoy(envoy, server):
             client.sites.ListSites(sites_pb2.ListSitesRequest())
         assert error.value.code() == grpc.StatusCode.UNAVAILABLE
         assert error.value.details() == "no healthy upstream"
+        status = rpc_status.from_call(error.value)
+        assert details(status, error_details_pb2.RetryInfo).retry_delay.seconds == 1
     finally:
         client.close()

@@ -30,7 +30,8 @@ def config(settings, contract):
     return {
         "mappers": [
             *(wrong_audience() if settings.jwt else []),
-            *(too_many_calls(grpc=True) if settings.jwt else []),
+            *(too_many_calls() if settings.jwt else []),
+            *no_healthy_instance(),
             # The codes that the server itself gives, where Envoy would say UNKNOWN or UNAVAILABLE.
             grpc_mapper(413, "RESOURCE_EXHAUSTED", f"A message may have {filters.MAX_BODY_BYTES} bytes."),
             grpc_mapper(408, "DEADLINE_EXCEEDED"),
@@ -55,8 +56,7 @@ def config(settings, contract):
             # The body (413) or the headers (431) are too large.
             mapper(status(413), "RESOURCE_EXHAUSTED"),
             mapper(status(431), "RESOURCE_EXHAUSTED"),
-            *(too_many_calls(grpc=False) if settings.jwt else []),
-            # No healthy server, or one that broke off.
+            # A server that broke off, or the gateway itself has no memory left.
             mapper(status(502), "UNAVAILABLE"),
             mapper(status(503), "UNAVAILABLE"),
         ],
@@ -101,26 +101,45 @@ def wrong_audience():
     return [{**one, "status_code": 401} for one in (over_grpc, over_rest)]
 
 
-def too_many_calls(grpc):
-    """With how long to wait, as REST and as gRPC clients read it."""
-    seconds = rate_limits.RETRY_SECONDS
+def too_many_calls():
     message = "Too many calls. Wait, then try again."
-    headers = {"retry-after": str(seconds)}
-    if not grpc:
-        found = mapper(status(429), "RESOURCE_EXHAUSTED", message, [*_DETAILS, _RETRY_INFO])
-    else:
-        found = {"filter": all_of(is_grpc(), status(429)), "body_format_override": text(message)}
-        told = status_pb2.Status(code=code_pb2.RESOURCE_EXHAUSTED, message=message)
-        retry = error_details_pb2.RetryInfo()
-        retry.retry_delay.seconds = seconds
-        told.details.add().Pack(retry)
-        headers["grpc-status-details-bin"] = base64.b64encode(told.SerializeToString()).decode()
-        headers["grpc-retry-pushback-ms"] = str(seconds * 1000)
-    found["headers_to_add"] = [
+    return told_to_wait(status(429), "RESOURCE_EXHAUSTED", message)
+
+
+def no_healthy_instance():
+    found = all_of(status(503), {"response_flag_filter": {"flags": ["UH"]}})
+    return told_to_wait(found, "UNAVAILABLE", "no healthy upstream")
+
+
+def told_to_wait(found, code, message):
+    """With how long to wait, as gRPC and as REST clients read it."""
+    seconds = rate_limits.RETRY_SECONDS
+    # Clients want the same text there as in `grpc-message`.
+    told = status_pb2.Status(code=code_pb2.Code.Value(code), message=message)
+    retry = error_details_pb2.RetryInfo()
+    retry.retry_delay.seconds = seconds
+    told.details.add().Pack(retry)
+    over_grpc = {
+        "filter": all_of(is_grpc(), found),
+        "body_format_override": text(message),
+        "headers_to_add": headers({
+            "retry-after": str(seconds),
+            "grpc-status-details-bin": base64.b64encode(told.SerializeToString()).decode(),
+            "grpc-retry-pushback-ms": str(seconds * 1000),
+        }),
+    }  # fmt: skip
+    over_rest = {
+        **mapper(found, code, message, [*_DETAILS, _RETRY_INFO]),
+        "headers_to_add": headers({"retry-after": str(seconds)}),
+    }
+    return [over_grpc, over_rest]
+
+
+def headers(values):
+    return [
         {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-        for key, value in headers.items()
+        for key, value in values.items()
     ]
-    return [found]
 
 
 def grpc_mapper(http_code, code, message=_TEXT):
