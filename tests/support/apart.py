@@ -47,8 +47,12 @@ class Apart:
         return [f"--target={self.gateway.address}", f"--tls_ca={self.gateway.ca}", f"--token_file={token}"]
 
     def resets(self, failure):
-        """A gateway whose server is gone, or reset a stream, resets it: gRPC calls that INTERNAL."""
-        return failure.code == "INTERNAL" and "RST_STREAM" in failure.text
+        """A gateway whose server is gone, or reset a stream, resets it: gRPC calls that INTERNAL.
+
+        It says so itself where nothing was answered yet.
+        """
+        before_answers = failure.code == "UNAVAILABLE" and "remote reset" in failure.text
+        return before_answers or (failure.code == "INTERNAL" and "RST_STREAM" in failure.text)
 
     def is_up(self):
         """Whether all may be called; the gateway asks by gRPC and says it by HTTP."""
