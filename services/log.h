@@ -12,8 +12,8 @@ namespace energysites {
 
 // Call once, before the first Log. Errors of gRPC and protobuf come as lines of ours from then on:
 // with the place in their code, and with their text only where that cannot hold what callers sent.
-// When nobody reads the lines as fast as they come, the newest are
-// dropped rather than calls delayed, and a line says how many.
+// When nobody reads the lines as fast as they come, the newest are dropped rather than calls
+// delayed, and a line says how many.
 void StartLog(spdlog::level::level_enum level);
 
 // Writes what is still waiting.

@@ -27,8 +27,8 @@ MOST_ENVOY_MIB = 600
 DESCRIPTORS = 1024
 QUIET_CALLS = 200
 # gRPC 1.51 does not bound these, and it is Envoy that keeps them away. A call that was taken back
-# takes 4 KiB until the server comes to it. A client that does not confirm the server's limits may
-# send 64 MiB of headers a connection. Both are given back afterwards.
+# takes 4 KiB until the server comes to it. Of a client that does not confirm the server's limits one
+# call's headers take some 250 MiB. Both are given back afterwards.
 UNBOUNDED_WITHOUT_ENVOY = {"rapid_reset", "continuation_flood"}
 # Where messages being received have used up the server's memory for them, it refuses others too.
 ONLY_ENVOY_STANDS = {"unfinished_messages"}
