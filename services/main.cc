@@ -44,6 +44,8 @@ absl::Status RunServe() {
   if (!options.ok()) return options.status();
   StartLog(spdlog::level::info);
   const absl::Status status = Serve(*options);
+  // Here, where maintenance has ended, too.
+  if (status.ok()) Log(spdlog::level::info, "stopped", {});
   FlushLog();
   return status;
 }

@@ -269,7 +269,6 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
   sigtimedwait(&signals, nullptr, &delay);
   draining.Begin();
   server->Shutdown(std::chrono::system_clock::now() + absl::ToChronoSeconds(options.drain));
-  Log(spdlog::level::info, "stopped", {});
   return absl::OkStatus();
 }
 
