@@ -2,12 +2,15 @@
 
 import contextlib
 import functools
+import re
 import resource
 import socket
 
 import grpc
 import pytest
-from attacks.hostile import LIST_ENTRIES, PAGE_OF_1000, message
+import requests
+from attacks import hostile
+from attacks.caller import Caller
 from attacks.http2 import Connection, Target
 from energysites.v1 import live_data_pb2, sites_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -65,11 +68,12 @@ def test_answers_that_nobody_takes_have_a_limit(server, database):
         except grpc.RpcError as error:
             return failure_of(error)
 
-    hostile = Connection(Target(*server.address.split(":")), {SettingsFrame.INITIAL_WINDOW_SIZE: 0})
-    with contextlib.closing(hostile):
+    reader = Connection(Target(*server.address.split(":")), {SettingsFrame.INITIAL_WINDOW_SIZE: 0})
+    with contextlib.closing(reader):
+        body = hostile.message(hostile.PAGE_OF_1000)
         for stream in range(1, 2 * calls, 2):
-            request = DataFrame(stream, message(PAGE_OF_1000), flags=["END_STREAM"])
-            hostile.send(hostile.open(stream, LIST_ENTRIES), request)
+            request = DataFrame(stream, body, flags=["END_STREAM"])
+            reader.send(reader.open(stream, hostile.LIST_ENTRIES), request)
         failure = wait_until(lambda: getattr(list_page(), "reason", None), 60, "there is no more room")
         assert failure == "QUEUE_FULL"
         # Calls whose answers are never large go on.
@@ -77,3 +81,25 @@ def test_answers_that_nobody_takes_have_a_limit(server, database):
         assert memory_mib(server.process.pid, "VmHWM") < 150
     wait_until(lambda: not hasattr(list_page(), "reason"), 30, "there is room again")
     clients.close()
+
+
+@pytest.mark.memory
+@pytest.mark.one_server("the gateway keeps these away")
+@pytest.mark.parametrize(
+    "attack", [hostile.rapid_reset, hostile.continuation_flood], ids=lambda attack: attack.__name__
+)
+def test_connections_that_fill_the_memory_are_cut(start_server, database, attack):
+    """Regression: calls taken back, and headers without end, took memory without a bound."""
+    server = start_server(database)
+    caller = Caller(server.address)
+    caller.start()
+    try:
+        cut = attack(Target(*server.address.split(":")))
+    finally:
+        caller.stop()
+    assert cut > 0
+    assert not caller.wrong, "who waits for the answers is left alone"
+    assert memory_mib(server.process.pid, "VmHWM") < 150
+    metrics = requests.get(f"{server.admin_url}/metrics", timeout=5).text
+    assert re.search(r"\nenergy_sites_connections_cut_total [1-9]", metrics)
+    assert '"connection cut for its memory"' in server.log.read_text()
