@@ -154,4 +154,11 @@ grpc::Status ToGrpc(const absl::Status& status) {
                       rpc_status.SerializeAsString());
 }
 
+grpc::Status ToGrpc(const absl::Status& status, grpc::CallbackServerContext& context) {
+  if (absl::IsResourceExhausted(status)) {
+    context.AddTrailingMetadata("grpc-retry-pushback-ms", "1000");
+  }
+  return ToGrpc(status);
+}
+
 }  // namespace energysites

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "grpcpp/server_context.h"
 #include "grpcpp/support/status.h"
 #include "validation/violation.h"
 
@@ -56,6 +57,10 @@ absl::Status ShuttingDown();
 
 // What gRPC sends: code, text and details. The text of an INTERNAL status stays here.
 grpc::Status ToGrpc(const absl::Status& status);
+
+// The same at the end of the call of `context`: clients with a retry policy wait as long as its
+// trailers ask them to.
+grpc::Status ToGrpc(const absl::Status& status, grpc::CallbackServerContext& context);
 
 }  // namespace energysites
 

@@ -381,10 +381,7 @@ void IngestMethod::Stream::Advance(std::unique_lock<std::mutex>& lock) {
   lock.unlock();
   observer_.Done(status);
   place_.reset();  // Before the client knows, who may begin the next one at once.
-  if (absl::IsResourceExhausted(status)) {
-    context_->AddTrailingMetadata("grpc-retry-pushback-ms", "1000");
-  }
-  Finish(ToGrpc(status));
+  Finish(ToGrpc(status, *context_));
 }
 
 IngestMethod::IngestMethod(ServiceContext& context, const std::string& service,

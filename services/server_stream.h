@@ -169,10 +169,7 @@ class ServerStreamMethod<Request>::Call final : public grpc::ServerWriteReactor<
     }
     observer_.Done(status);
     place_.reset();  // Before the client knows, who may begin the next one at once.
-    if (absl::IsResourceExhausted(status)) {
-      context_->AddTrailingMetadata("grpc-retry-pushback-ms", "1000");
-    }
-    this->Finish(ToGrpc(status));
+    this->Finish(ToGrpc(status, *context_));
   }
 
   ServerStreamMethod& method_;

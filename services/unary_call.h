@@ -168,11 +168,7 @@ class UnaryMethod<Request, Response>::Call final : public grpc::ServerUnaryReact
 
   void Answer(const absl::Status& status) {
     observer_.Done(status);
-    // Clients with a retry policy wait as long as we ask them to.
-    if (absl::IsResourceExhausted(status)) {
-      context_->AddTrailingMetadata("grpc-retry-pushback-ms", "1000");
-    }
-    Finish(ToGrpc(status));
+    Finish(ToGrpc(status, *context_));
   }
 
   UnaryMethod& method_;

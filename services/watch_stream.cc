@@ -132,10 +132,7 @@ class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuff
   void Finish(const absl::Status& status) {
     observer_.Done(status);
     place_.reset();  // Before the client knows, who may begin the next one at once.
-    if (absl::IsResourceExhausted(status)) {
-      context_->AddTrailingMetadata("grpc-retry-pushback-ms", "1000");
-    }
-    ServerWriteReactor::Finish(ToGrpc(status));
+    ServerWriteReactor::Finish(ToGrpc(status, *context_));
   }
 
   WatchMethod& method_;
