@@ -56,4 +56,15 @@ absl::StatusOr<EntryFaults> Gate::Check(const google::protobuf::Message& request
   return faults;
 }
 
+absl::StatusOr<Caller> Gate::Admit(const grpc::CallbackServerContext& context,
+                                   grpc::ByteBuffer* bytes, google::protobuf::Message* request,
+                                   const MethodObserver& observer) const {
+  absl::StatusOr<Caller> caller = Identify(context);
+  if (!caller.ok()) return caller;
+  absl::Status passed = Parse(bytes, request, observer);
+  if (passed.ok()) passed = Check(*request, *caller, observer).status();
+  if (!passed.ok()) return passed;
+  return caller;
+}
+
 }  // namespace energysites

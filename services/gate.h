@@ -51,6 +51,11 @@ class Gate {
                                     const MethodObserver& observer,
                                     bool tolerates_entries = false) const;
 
+  // All of these for a call with one request, of which nothing is tolerated.
+  absl::StatusOr<Caller> Admit(const grpc::CallbackServerContext& context, grpc::ByteBuffer* bytes,
+                               google::protobuf::Message* request,
+                               const MethodObserver& observer) const;
+
  private:
   Gate(ItemLimits limits, Validator validator, SiteScope scope, IdentitySource source)
       : limits_(std::move(limits)),

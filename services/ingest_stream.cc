@@ -192,10 +192,7 @@ class IngestMethod::Batch final : public storage::Job {
 absl::Status IngestMethod::Stream::Accept() {
   if (!caller_.ok()) return caller_.status();
   if (method_.streams_ > kMaxStreams) return storage::QueueFull();
-  auto place = method_.places_.Take(*caller_);
-  if (!place.ok()) return place.status();
-  place_ = *std::move(place);
-  return absl::OkStatus();
+  return method_.places_.Take(*caller_, place_);
 }
 
 void IngestMethod::Stream::OnReadDone(bool ok) {

@@ -118,16 +118,10 @@ class ServerStreamMethod<Request>::Call final : public grpc::ServerWriteReactor<
 
  private:
   absl::Status Accept(grpc::ByteBuffer request) {
-    const absl::StatusOr<Caller> caller = method_.gate_.Identify(*context_);
+    const auto caller = method_.gate_.Admit(*context_, &request, &request_, method_.observer_);
     if (!caller.ok()) return caller.status();
-    const absl::Status parsed = method_.gate_.Parse(&request, &request_, method_.observer_);
-    if (!parsed.ok()) return parsed;
-    const absl::Status passed = method_.gate_.Check(request_, *caller, method_.observer_).status();
-    if (!passed.ok()) return passed;
-    auto place = method_.places_.Take(*caller);
-    if (!place.ok()) return place.status();
-    place_ = *std::move(place);
-    return method_.executor_.Submit(this);
+    const absl::Status placed = method_.places_.Take(*caller, place_);
+    return placed.ok() ? method_.executor_.Submit(this) : placed;
   }
 
   void SetWriting(bool writing) {

@@ -6,13 +6,14 @@
 
 namespace energysites {
 
-absl::StatusOr<std::unique_ptr<StreamPlaces::Place>> StreamPlaces::Take(const Caller& caller) {
-  if (!caller.sites.has_value()) return nullptr;
+absl::Status StreamPlaces::Take(const Caller& caller, std::unique_ptr<Place>& place) {
+  if (!caller.sites.has_value()) return absl::OkStatus();
   const std::lock_guard<std::mutex> lock(mutex_);
   size_t& held = held_[caller.subject];
   if (held >= most_of_subject_) return TooManyStreams(most_of_subject_);
   ++held;
-  return std::unique_ptr<Place>(new Place(*this, caller.subject));
+  place.reset(new Place(*this, caller.subject));
+  return absl::OkStatus();
 }
 
 StreamPlaces::Place::~Place() {

@@ -10,7 +10,7 @@
 #include <string>
 #include <utility>
 
-#include "absl/status/statusor.h"
+#include "absl/status/status.h"
 #include "services/caller.h"
 
 namespace energysites {
@@ -40,8 +40,9 @@ class StreamPlaces {
   // `all` is how many streams of the kind the process takes.
   explicit StreamPlaces(size_t all) : most_of_subject_(std::max<size_t>(all / 10, 1)) {}
 
-  // Returns null where nothing is counted, and RESOURCE_EXHAUSTED if the caller has its tenth.
-  absl::StatusOr<std::unique_ptr<Place>> Take(const Caller& caller);
+  // Makes `place` one for the caller, which is none where nothing is counted. Returns
+  // RESOURCE_EXHAUSTED if the caller has its tenth.
+  absl::Status Take(const Caller& caller, std::unique_ptr<Place>& place);
 
  private:
   const size_t most_of_subject_;

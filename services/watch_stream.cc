@@ -88,25 +88,18 @@ class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuff
 
  private:
   absl::Status Accept(grpc::ByteBuffer bytes) {
-    const absl::StatusOr<Caller> caller = method_.gate_.Identify(*context_);
-    if (!caller.ok()) return caller.status();
     WatchLiveDataRequest request;
-    const absl::Status parsed = method_.gate_.Parse(&bytes, &request, method_.observer_);
-    if (!parsed.ok()) return parsed;
-    const absl::Status passed = method_.gate_.Check(request, *caller, method_.observer_).status();
-    if (!passed.ok()) return passed;
+    const auto caller = method_.gate_.Admit(*context_, &bytes, &request, method_.observer_);
+    if (!caller.ok()) return caller.status();
+    const absl::Status placed = method_.places_.Take(*caller, place_);
+    if (!placed.ok()) return placed;
 
     // The order of the sites does not matter, nor does it that one is named twice.
     const std::set<int64_t> sites(request.site_ids().begin(), request.site_ids().end());
     WatchLiveDataRequest watched;
     for (const int64_t site : sites) watched.add_site_ids(site);
     fingerprint_ = Fingerprint(watched);
-
     owner_ = OwnerKey(*caller);
-
-    auto place = method_.places_.Take(*caller);
-    if (!place.ok()) return place.status();
-    place_ = *std::move(place);
 
     std::optional<WatchPosition> resume;
     if (!request.resume_token().empty()) {
