@@ -133,6 +133,7 @@ class IngestMethod::Opening final : public storage::Job {
     stream_.Opened(IngestRepository(session, *stream_.method().allocator_).Open(owner_, start_));
   }
   void Drop(absl::Status why) override { stream_.Opened(std::move(why)); }
+  absl::string_view Owner() const override { return stream_.subject(); }
 
  private:
   Stream& stream_;

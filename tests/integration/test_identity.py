@@ -15,6 +15,7 @@ from support.calls import (
 from support.gateway import server_tls
 from support.ingest import Ingest, numbered, numbers_stored, refused
 from support.process import wait_until
+from support.prometheus import value
 from support.stubs import Stubs
 from support.watch import Watch
 
@@ -39,13 +40,14 @@ class WithHeaders(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterc
 class AsGateway:
     """Calls a server as the gateway does: by its certificate, with headers that say who calls."""
 
-    def __init__(self, address, folder):
-        self._address, self._folder, self._callers = address, folder, []
+    def __init__(self, server, folder):
+        self.server = server
+        self._folder, self._callers = folder, []
 
     def caller(self, *headers, certificate="gateway"):
         pair = (self._read(f"{certificate}.key"), self._read(f"{certificate}.pem")) if certificate else ()
         credentials = grpc.ssl_channel_credentials(self._read("ca.pem"), *pair)
-        self._callers.append(Stubs(self._address, credentials, WithHeaders(headers)))
+        self._callers.append(Stubs(self.server.address, credentials, WithHeaders(headers)))
         return self._callers[-1]
 
     def close(self):
@@ -60,7 +62,7 @@ class AsGateway:
 def as_gateway(request, start_server, database, certificates):
     """To a server with the flags that a test gives as its parameter."""
     flags = [*server_tls(certificates), *getattr(request, "param", ())]
-    gateway = AsGateway(start_server(database, flags=flags).address, certificates)
+    gateway = AsGateway(start_server(database, flags=flags), certificates)
     yield gateway
     gateway.close()
 
@@ -390,3 +392,25 @@ def test_a_device_does_not_take_the_streams_of_all(as_gateway, caller, database,
     streams.append(wait_until(begin_again, 30, "the place is free again"))
     for stream in streams:
         stream.cancel()
+
+
+@pytest.mark.one_server("the queue is each process's own")
+@pytest.mark.parametrize("as_gateway", [["--ingest_connections=1", "--lock_timeout=60s"]], indirect=True)
+def test_who_opens_a_session_does_not_wait_for_all_of_another(as_gateway, caller, database):
+    """Regression: sessions were opened in the order in which they came."""
+    streams = []
+
+    def arrived():
+        names = [f"energy_sites_executor_{state}_calls" for state in ("running", "queued")]
+        return sum(value(as_gateway.server, name, executor="ingest") for name in names)
+
+    with database.connect() as connection:
+        connection.execute("BEGIN")
+        connection.execute("LOCK TABLE ingest_sessions")
+        for subject in ["hasty"] * 5 + ["other"]:
+            streams.append(Ingest(caller(subject), session=new_uuid()))
+            wait_until(lambda: arrived() == len(streams), 10, "the session waits to be opened")
+    for stream in streams:
+        stream.answer()
+    owners = database.query("SELECT owner FROM ingest_sessions ORDER BY update_time")
+    assert owners.index(("other",)) <= 2, owners
