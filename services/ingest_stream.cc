@@ -52,13 +52,12 @@ class IngestMethod::Stream final : public Reactor {
         context_(context),
         observer_(method.observer_, *context),
         caller_(method.gate_.Identify(*context)) {
-    ++method_.streams_;
+    const absl::Status accepted = Accept();
     draining_ = method_.draining_.Subscribe([this] {
       std::unique_lock<std::mutex> lock(mutex_);
       End(ShuttingDown());
       Advance(lock);
     });
-    const absl::Status accepted = Accept();
     std::unique_lock<std::mutex> lock(mutex_);
     if (!accepted.ok()) End(accepted);
     Advance(lock);
@@ -192,7 +191,6 @@ class IngestMethod::Batch final : public storage::Job {
 
 absl::Status IngestMethod::Stream::Accept() {
   if (!caller_.ok()) return caller_.status();
-  if (method_.streams_ > kMaxStreams) return storage::QueueFull();
   return method_.places_.Take(*caller_, place_);
 }
 
@@ -312,7 +310,6 @@ void IngestMethod::Stream::OnCancel() {
 void IngestMethod::Stream::OnDone() {
   // Waits for the listener, if that runs just now.
   draining_.reset();
-  --method_.streams_;
   delete this;
 }
 
@@ -327,7 +324,8 @@ void IngestMethod::Stream::Fail(const absl::Status& status) {
 
 bool IngestMethod::Stream::MayRead() const {
   if (end_.has_value() || reading_ || opening_ != nullptr) return false;
-  const int room = std::clamp(kMaxBatches / method_.streams_, 1, kMaxBatchesOfStream);
+  const int streams = static_cast<int>(method_.places_.taken());
+  const int room = std::clamp(kMaxBatches / streams, 1, kMaxBatchesOfStream);
   // Refusals that the client does not take fill the room, too.
   return static_cast<int>(waiting_.size() + refused_.size()) + running_ < room;
 }

@@ -3,7 +3,6 @@
 #ifndef SERVICES_INGEST_STREAM_H_
 #define SERVICES_INGEST_STREAM_H_
 
-#include <atomic>
 #include <memory>
 #include <string>
 
@@ -41,7 +40,6 @@ class IngestMethod {
   const std::shared_ptr<storage::LiveDataAllocator> allocator_;
   MethodObserver observer_;
   prometheus::Histogram& batch_entries_;
-  std::atomic<int> streams_ = 0;
   StreamPlaces places_;
 };
 

@@ -249,7 +249,8 @@ absl::StatusOr<ServerOptions> ServerOptionsFromFlags() {
   options.executor.queue_limit = absl::GetFlag(FLAGS_queue_limit);
   options.export_executor = options.executor;
   options.export_executor.connections = absl::GetFlag(FLAGS_export_connections);
-  options.export_executor.queue_limit = 0;
+  // StreamPlaces bound them. A thread may not be back yet from the one whose place is free.
+  options.export_executor.queue_limit = options.export_executor.connections;
   // An export runs for as long as its client reads; StreamWriter ends those that stall.
   options.export_executor.session.scans_tables = true;
   options.export_executor.session.statement_timeout = absl::ZeroDuration();

@@ -156,13 +156,13 @@ class ServerStreamMethod<Request>::Call final : public grpc::ServerWriteReactor<
   void End(absl::Status status) {
     const absl::Status written = AwaitWritten();
     if (status.ok()) status = written;
+    place_.reset();  // Before the client knows, who may begin the next one at once.
     if (!written.ok()) Cut(written);
     {
       std::unique_lock<std::mutex> lock(mutex_);
       changed_.wait(lock, [this] { return !writing_; });
     }
     observer_.Done(status);
-    place_.reset();  // Before the client knows, who may begin the next one at once.
     this->Finish(ToGrpc(status, *context_));
   }
 

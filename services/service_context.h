@@ -17,8 +17,8 @@ namespace energysites {
 struct ServiceContext {
   storage::Executor& executor;  // For calls with one answer.
   // For streams, which may use a connection for hours: without a limit on the time of a statement.
-  storage::Executor& export_executor;  // Takes no more jobs than it has connections.
-  StreamPlaces& export_places;         // One for each of those.
+  storage::Executor& export_executor;
+  StreamPlaces& export_places;  // One for each of its connections: none of them is waited for.
   storage::Executor& ingest_executor;
   UntakenAnswers& untaken_answers;  // Of calls with one answer.
   storage::LiveDataFeed& live_data_feed;

@@ -38,16 +38,21 @@ class StreamPlaces {
   };
 
   // `all` is how many streams of the kind the process takes.
-  explicit StreamPlaces(size_t all) : most_of_subject_(std::max<size_t>(all / 10, 1)) {}
+  explicit StreamPlaces(size_t all) : all_(all), most_of_subject_(std::max<size_t>(all / 10, 1)) {}
 
-  // Makes `place` one for the caller, which is none where nothing is counted. Returns
-  // RESOURCE_EXHAUSTED if the caller has its tenth.
+  // Makes `place` one for the caller. Returns RESOURCE_EXHAUSTED if the caller has its tenth, or
+  // all are taken.
   absl::Status Take(const Caller& caller, std::unique_ptr<Place>& place);
 
+  size_t taken() const;
+
  private:
+  const size_t all_;
   const size_t most_of_subject_;
-  std::mutex mutex_;
-  std::map<std::string, size_t> held_;  // By subject; none is zero.
+  mutable std::mutex mutex_;
+  size_t taken_ = 0;
+  // By subject of bound tokens, and under "" those of other callers; none is zero.
+  std::map<std::string, size_t> held_;
 };
 
 }  // namespace energysites

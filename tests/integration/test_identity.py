@@ -1,5 +1,6 @@
 """Who calls, as the gateway says it, and which sites a token that is bound to some may use."""
 
+import concurrent.futures
 import contextlib
 import itertools
 import json
@@ -392,6 +393,21 @@ def test_a_device_does_not_take_the_streams_of_all(as_gateway, caller, database,
     streams.append(wait_until(begin_again, 30, "the place is free again"))
     for stream in streams:
         stream.cancel()
+
+
+@pytest.mark.one_server("the connections are each process's own")
+@pytest.mark.parametrize("as_gateway", [["--export_connections=8"]], indirect=True)
+def test_devices_may_export_again_once_an_export_has_ended(as_gateway, caller, sites):
+    """Regression: the next one came before the last one's connection was free, and was refused."""
+    request = live_data_pb2.ExportLiveDataRequest(site_ids=sites)
+
+    def export_again_and_again(device):
+        for _ in range(300):
+            assert not list(device.live_data.ExportLiveData(request, timeout=30))
+
+    devices = [caller(f"device-{number}", sites) for number in range(8)]
+    with concurrent.futures.ThreadPoolExecutor(len(devices)) as threads:
+        list(threads.map(export_again_and_again, devices))
 
 
 @pytest.mark.one_server("the queue is each process's own")
