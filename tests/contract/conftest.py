@@ -1,13 +1,11 @@
-"""What the contract's tests share: the project's folders and its descriptor set."""
+"""What the contract's tests share: what the build makes of the .proto files."""
 
-import os
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-BUILD = Path(os.environ.get("ENERGY_SITES_BUILD_DIR", ROOT / "build" / "dev"))
+from support.process import BUILD, ROOT
+
 # contract.py and openapi_bounds.py stand beside the .proto files: the build uses them too.
 sys.path.insert(0, str(ROOT / "proto"))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT
+from support.process import ROOT
 
 RELEASED = "proto/RELEASED"
 
