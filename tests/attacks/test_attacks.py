@@ -16,7 +16,7 @@ from attacks.http2 import Target
 from energysites.v1 import live_data_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.calls import JUNE, create_site, entry, stamp
-from support.process import memory_mib, wait_until
+from support.process import wait_until
 from support.stubs import Stubs
 
 SCALE = int(os.environ.get("ATTACK_SCALE", "1"))
@@ -72,7 +72,7 @@ def test_attack(server, stubs, edge, start_envoy, attack, report):
     if edge == "envoy":
         front = start_envoy(server.port, heap_limit_mib=HEAP_LIMIT_MIB)
     resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
-    idle = memory_mib(server.process.pid, "VmHWM")
+    idle = server.process.peak_mib()
     caller = Caller(front.address)
     caller.start()
     try:
@@ -83,10 +83,10 @@ def test_attack(server, stubs, edge, start_envoy, attack, report):
         wait_until(lambda: is_serving(front.address), 30, "a new client is served")
     finally:
         caller.stop()
-    peak = memory_mib(server.process.pid, "VmHWM")
+    peak = server.process.peak_mib()
     memory = f"server {idle:.0f} MiB before and {peak:.0f} MiB at most"
     if edge == "envoy":
-        envoy_peak = memory_mib(front.process.pid, "VmHWM")
+        envoy_peak = front.process.peak_mib()
         memory += f", Envoy {envoy_peak:.0f} MiB"
     report(
         f"{attack.__name__} on {edge}: {cut} connections cut; {memory}; others' p99 {quiet:.1f} ms"

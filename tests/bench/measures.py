@@ -68,7 +68,7 @@ def _load(stage, mode, seconds=0, **flags):
     if answer["errors"] or not answer["done"]:
         raise Failed(answer["first_error"] or "nothing was done")
     return answer, Figure(
-        answer["rate"], answer["p50_us"], answer["p99_us"], stage.server.peak_mib()
+        answer["rate"], answer["p50_us"], answer["p99_us"], stage.server.process.peak_mib()
     )
 
 
@@ -124,7 +124,7 @@ def rest_creates(stage, scale):
     answer = json.loads(text.splitlines()[-1])
     if answer["errors"] or not answer["requests"]:
         raise Failed(f"{answer['errors']} of {answer['requests']} requests failed")
-    return Figure(answer["requests"] / answer["seconds"], peak_mib=stage.server.peak_mib())
+    return Figure(answer["requests"] / answer["seconds"], peak_mib=stage.server.process.peak_mib())
 
 
 def _bulk_start(stage, scale):

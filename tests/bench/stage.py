@@ -8,7 +8,7 @@ import time
 
 from psycopg import conninfo
 from support.envoy import Envoy
-from support.process import BUILD, memory_mib
+from support.process import BUILD
 from support.server import BINARY, Server, migrate
 
 from tables import Tables
@@ -24,9 +24,6 @@ class BenchServer(Server):
     def forget_peak(self):
         """Counts the peak of memory from now on."""
         pathlib.Path(f"/proc/{self.process.pid}/clear_refs").write_text("5", encoding="ascii")
-
-    def peak_mib(self):
-        return memory_mib(self.process.pid, "VmHWM")
 
 
 class Stage:
@@ -81,6 +78,6 @@ def start_and_idle(database, folder):
     try:
         seconds = time.monotonic() - begin
         time.sleep(1)
-        return seconds, memory_mib(server.process.pid, "VmRSS")
+        return seconds, server.process.memory_mib()
     finally:
         server.kill()

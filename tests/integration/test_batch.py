@@ -9,7 +9,6 @@ from google.rpc import code_pb2, error_details_pb2
 from support.calls import (
     JUNE, at_once, contents, create_site, entry, fail, new_uuid, outcome, stamp,
 )  # fmt: skip
-from support.process import memory_mib
 from support.server import BINARY
 
 MOST = 10_000
@@ -243,12 +242,9 @@ def test_bad_batches_take_little_memory(service, stubs, partial):
     request = batch([live_data_pb2.LiveDataEntry()] * MOST, return_partial_success=partial)
     create = stubs.live_data.BatchCreateLiveDataEntries
 
-    def memory():
-        return sum(memory_mib(one.process.pid, "VmHWM") for one in service.instances("live_data"))
-
-    before = memory()
+    before = sum(service.peaks_mib("live_data"))
     at_once([lambda: outcome(create, request, timeout=60)] * 16)
-    assert memory() - before < 100
+    assert sum(service.peaks_mib("live_data")) - before < 100
 
 
 def test_partial_success_does_not_excuse_the_batch_itself(create, sites, database):

@@ -12,7 +12,7 @@ from energysites.v1 import live_data_pb2
 
 from support.calls import JUNE, create_site, entry, failure_of
 from support.ingest import Ingest, numbered, numbers_stored
-from support.process import memory_mib, wait_until
+from support.process import wait_until
 from support.proxy import Proxy
 from support.server import migrated_cluster
 
@@ -88,10 +88,6 @@ def batches_of(site_ids, rows):
             batch.entries.append(one)
         batches.append(live_data_pb2.IngestLiveDataRequest(batch=batch).SerializeToString())
     return batches
-
-
-def most_memory_mib(service):
-    return max(memory_mib(one.process.pid, "VmHWM") for one in service.instances("live_data"))
 
 
 def assert_each_once(database, rows):
@@ -244,7 +240,7 @@ def test_a_client_that_never_reads_is_held_back(service, stubs, database):
 
     wait_until(stands_still, 60, "the server takes no more")
     assert last[0] < 200
-    assert most_memory_mib(service) < 200
+    assert max(service.peaks_mib("live_data")) < 200
     over.set()
     call.cancel()
 
@@ -287,7 +283,7 @@ def test_a_database_that_stands_still_holds_clients_back(start_service, database
             ]
             wait_until(stands_still, 60, "the server takes no more")
             assert max(taken) < batches / 2
-            assert most_memory_mib(service) < 200
+            assert max(service.peaks_mib("live_data")) < 200
             assert numbers_stored(database) == []
         # They go on, but for those that gRPC cut off where --memory_limit_mib was reached.
         gone_on = 0

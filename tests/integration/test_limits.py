@@ -16,7 +16,7 @@ from energysites.v1 import live_data_pb2, sites_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hyperframe.frame import DataFrame, SettingsFrame
 from support.calls import create_site, fail, failure_of, site, store_many
-from support.process import memory_mib, wait_until
+from support.process import wait_until
 from support.stubs import Stubs
 
 
@@ -78,7 +78,7 @@ def test_answers_that_nobody_takes_have_a_limit(server, database):
         assert failure == "QUEUE_FULL"
         # Calls whose answers are never large go on.
         assert create_site(clients).id
-        assert memory_mib(server.process.pid, "VmHWM") < 150
+        assert server.process.peak_mib() < 150
     wait_until(lambda: not hasattr(list_page(), "reason"), 30, "there is room again")
     clients.close()
 
@@ -99,7 +99,7 @@ def test_connections_that_fill_the_memory_are_cut(start_server, database, attack
         caller.stop()
     assert cut > 0
     assert not caller.wrong, "who waits for the answers is left alone"
-    assert memory_mib(server.process.pid, "VmHWM") < 150
+    assert server.process.peak_mib() < 150
     metrics = requests.get(f"{server.admin_url}/metrics", timeout=5).text
     assert re.search(r"\nenergy_sites_connections_cut_total [1-9]", metrics)
     assert '"connection cut for its memory"' in server.log.read_text()

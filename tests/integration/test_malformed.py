@@ -7,7 +7,6 @@ import pytest
 from energysites.v1 import configurations_pb2, live_data_pb2, sites_pb2
 
 from support.calls import configuration, create_site, entry, fail, failure_of, new_uuid, site, stamp
-from support.process import memory_mib
 
 LIMIT = 4 << 20
 UNHEARD_OF = {"INTERNAL", "UNKNOWN", "UNIMPLEMENTED", "DATA_LOSS"}
@@ -126,10 +125,7 @@ def test_lists_too_long_to_be_parsed(service, stubs):
             return list(channel.unary_stream(method)(data))
         return channel.unary_unary(method)(data)
 
-    def memory():
-        return [memory_mib(one.process.pid, "VmHWM") for one in service.instances()]
-
-    before = memory()
+    before = service.peaks_mib()
     grown = {}
     for path, data, (field, text) in OVERLONG:
         # Objects are made of all that stands before a fault.
@@ -140,7 +136,7 @@ def test_lists_too_long_to_be_parsed(service, stubs):
             assert (failure.code, failure.reason) == ("INVALID_ARGUMENT", "INVALID_REQUEST")
             assert failure.violations == [(field, "repeated.max_items")]
             assert failure.text == f"{field}: {text}, got {TOO_MANY}"
-            grown[path] = max(now - then for now, then in zip(memory(), before, strict=True))
+            grown[path] = max(now - then for now, then in zip(service.peaks_mib(), before, strict=True))
     assert max(grown.values()) < 60, grown
 
 

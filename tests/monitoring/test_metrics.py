@@ -9,7 +9,7 @@ from energysites.v1 import live_data_pb2, sites_pb2
 from support import load
 from support.calls import create_site, entry, fail, site
 from support.ingest import Ingest, numbered
-from support.process import memory_mib, wait_until
+from support.process import wait_until
 from support.prometheus import promtool, scrape, value, values
 
 
@@ -124,7 +124,7 @@ def test_the_process_is_told_as_prometheus_names_it(start_server, database):
     before = time.time()
     server = start_server(database)
     pid = server.process.pid
-    resident = memory_mib(pid, "VmRSS") * 2**20
+    resident = server.process.memory_mib() * 2**20
     assert value(server, "process_resident_memory_bytes") == pytest.approx(resident, rel=0.3)
     assert value(server, "process_virtual_memory_bytes") >= resident
     files = len(os.listdir(f"/proc/{pid}/fd"))

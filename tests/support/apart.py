@@ -29,6 +29,9 @@ class Apart:
     def instances(self, name=None):
         return [server for of, server in self.servers if name in (None, of)]
 
+    def peaks_mib(self, name=None):
+        return [one.process.peak_mib() for one in self.instances(name)]
+
     def front(self, **settings):
         """A gateway of these settings before the same instances."""
         ports = {name: [one.port for one in self.instances(name)] for name in NAMES}

@@ -46,13 +46,6 @@ def wait_until(condition, seconds, what):
     return value
 
 
-def memory_mib(pid, kind):
-    """The memory of the process: VmRSS now, or VmHWM, the most that it ever had."""
-    status = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    [line] = [line for line in status.splitlines() if line.startswith(f"{kind}:")]
-    return int(line.split()[1]) / 1024
-
-
 class Process:
     """A program that runs until `stop` or `kill`, with its output in the file `log`."""
 
@@ -85,6 +78,19 @@ class Process:
             raise
         if not self.runs():
             raise RuntimeError(f"ended with {self._process.returncode}:\n{self.tail()}")
+
+    def memory_mib(self):
+        """What it has in memory now."""
+        return self._status_mib("VmRSS")
+
+    def peak_mib(self):
+        """The most that it ever had in memory."""
+        return self._status_mib("VmHWM")
+
+    def _status_mib(self, name):
+        status = pathlib.Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
+        [line] = [line for line in status.splitlines() if line.startswith(f"{name}:")]
+        return int(line.split()[1]) / 1024
 
     def tail(self):
         return self.log.read_text(errors="replace")[-3000:]

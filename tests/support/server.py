@@ -85,6 +85,10 @@ class Server:
         """The processes that serve the service of this name, or all."""
         return [self]
 
+    def peaks_mib(self, name=None):
+        """The most memory that each of these instances ever had."""
+        return [one.process.peak_mib() for one in self.instances(name)]
+
     def stubs(self, address=None, **arguments):
         """Clients, by default past everything that lies before it."""
         return Stubs(address or self.address, **arguments)
