@@ -17,7 +17,6 @@ from energysites.v1 import live_data_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.calls import JUNE, create_site, entry, stamp
 from support.process import wait_until
-from support.stubs import Stubs
 
 SCALE = int(os.environ.get("ATTACK_SCALE", "1"))
 MOST_MIB = 150

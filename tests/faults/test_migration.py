@@ -11,7 +11,6 @@ from support.calls import create_site
 from support.postgres import APP
 from support.process import BUILD
 from support.server import migrate
-from support.stubs import Stubs
 
 # What a migration of the next version may be: it only adds.
 NEXT = """

@@ -2,13 +2,12 @@
 
 import functools
 import pathlib
-import re
 
 import pytest
-import requests
 
 from support.apart import Apart
 from support.gateway import Echo, Gateway, server_tls
+from support.metrics import counted
 from support.process import wait_until
 
 HERE = pathlib.Path(__file__).parent
@@ -137,10 +136,8 @@ def unmaintained_service(start_service, database):
     """One that leaves dirty what is dirty, once its maintenance has run."""
     service = start_service(database, flags=("--maintenance_interval=1h",))
 
-    def has_run(server):
-        page = requests.get(f"{server.admin_url}/metrics", timeout=5).text
-        run = r'^energy_sites_maintenance_runs_total\{.*step="rollups".*\} [1-9]'
-        return re.search(run, page, re.MULTILINE)
-
-    wait_until(lambda: any(map(has_run, service.instances())), 30, "rollups were refolded")
+    runs = "energy_sites_maintenance_runs_total"
+    wait_until(
+        lambda: counted(service.instances(), runs, step="rollups"), 30, "rollups were refolded"
+    )
     return service

@@ -1,14 +1,13 @@
 """Calls go to the instances of their service, and to those only that are well."""
 
 import contextlib
-import re
 import threading
 
 import grpc
-import requests
 from energysites.v1 import configurations_pb2, live_data_pb2, sites_pb2
 
 from support.gateway import Echo, server_tls
+from support.metrics import counted
 from support.process import wait_until
 
 LIST = sites_pb2.ListSitesRequest()
@@ -55,9 +54,7 @@ class Caller(threading.Thread):
 
 def served(server):
     """Calls of ListSites that it has answered."""
-    page = requests.get(f"{server.admin_url}/metrics", timeout=10).text
-    found = re.findall(r'^grpc_server_handled_total\{.*"ListSites".*\} (\d+)', page, re.MULTILINE)
-    return sum(map(int, found))
+    return counted([server], "grpc_server_handled_total", grpc_method="ListSites")
 
 
 def test_one_of_two_is_killed(start_gateway, start_server, database, certificates, issuer):

@@ -5,12 +5,12 @@ import re
 import subprocess
 
 import pytest
-import requests
 from energysites.v1 import live_data_pb2
 
 from support import readme
 from support.calls import create_site
 from support.ingest import Ingest, numbered
+from support.metrics import scrape
 from support.postgres import BIN
 from support.process import ROOT
 from support.server import BINARY
@@ -31,7 +31,7 @@ def test_flags_and_metrics_exist(text, server):
     named = {code[2:] for code in readme.codes(prose) if re.fullmatch(r"--\w+", code)}
     assert named and named <= flags
     create_site(server.stubs())
-    page = requests.get(f"{server.admin_url}/metrics", timeout=10).text
+    page = scrape(server)
     source = "".join(path.read_text() for path in (ROOT / "services").glob("*.cc"))
     metrics = [readme.codes(row[0])[0] for row in readme.table(text, "| metric | wrong if |")]
     assert [one for one in metrics if f"# TYPE {one} " not in page and one not in source] == []

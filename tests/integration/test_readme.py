@@ -8,11 +8,11 @@ import subprocess
 import sys
 
 import pytest
-import requests
 from energysites.v1 import sites_pb2
 from google.rpc import code_pb2
 from support import readme, rules
 from support.calls import fail
+from support.metrics import scrape
 from support.process import BUILD, ROOT, wait_until
 from support.server import BINARY
 
@@ -151,8 +151,7 @@ def test_the_errors_table_is_the_code(text):
 
 def test_the_metrics_table_is_the_program(text, server, stubs):
     def named():
-        page = requests.get(f"{server.admin_url}/metrics", timeout=10).text
-        return set(re.findall(r"^# TYPE (energy_sites_\w+) ", page, re.MULTILINE))
+        return set(re.findall(r"^# TYPE (energy_sites_\w+) ", scrape(server), re.MULTILINE))
 
     listed = {readme.codes(metric)[0] for metric, _ in readme.table(text, METRICS)}
     # A counter with labels is there once it has counted, and so is a step of maintenance.

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import re
 
 import grpc
 import pytest
@@ -12,6 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from support.calls import create_site, entry, fail, site
+from support.metrics import total
 
 SERVICES = {"sites": "Sites", "configurations": "Configurations", "live_data": "LiveData"}
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-{:016x}-01"
@@ -91,38 +91,21 @@ def test_reflection(stubs, version):
     assert unknown.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
 
 
-def metric(service, name, **labels):
-    """The value of the one series with these labels, over all that serve sites."""
-    return sum(metric_of_one(one, name, labels) for one in service.instances("sites"))
-
-
-def metric_of_one(server, name, labels):
-    text = requests.get(f"{server.admin_url}/metrics", timeout=10).text
-    found = [
-        float(line.rsplit(" ", 1)[1])
-        for line in text.splitlines()
-        if re.match(rf"{name}[{{ ]", line)
-        and all(f'{key}="{labels[key]}"' in line for key in labels)
-    ]
-    assert len(found) == 1, (name, labels, found)
-    return found[0]
-
-
 def test_metrics_count_each_call_by_its_code(service, stubs):
     create_site(stubs)
     for request in (site(name=""), site(location="")):
         fail(stubs.sites.CreateSite, sites_pb2.CreateSiteRequest(site=request))
     fail(stubs.sites.GetSite, sites_pb2.GetSiteRequest(id=999))
+    servers = service.instances("sites")
     labels = {"grpc_service": "energysites.v1.Sites", "grpc_method": "CreateSite"}
     for code, count in (("OK", 1), ("InvalidArgument", 2), ("NotFound", 0)):
-        assert metric(service, "grpc_server_handled_total", **labels, grpc_code=code) == count
-    assert metric(service, "grpc_server_started_total", **labels) == 3
-    assert metric(service, "grpc_server_handling_seconds_count", **labels) == 3
+        assert total(servers, "grpc_server_handled_total", **labels, grpc_code=code) == count
+    assert total(servers, "grpc_server_started_total", **labels) == 3
+    assert total(servers, "grpc_server_handling_seconds_count", **labels) == 3
     labels["grpc_method"] = "GetSite"
-    assert metric(service, "grpc_server_handled_total", **labels, grpc_code="NotFound") == 1
-    servers = service.instances("sites")
-    assert metric(service, "energy_sites_database_available") == len(servers)
-    assert metric(service, "energy_sites_executor_running_calls", executor="unary") == 0
+    assert total(servers, "grpc_server_handled_total", **labels, grpc_code="NotFound") == 1
+    assert total(servers, "energy_sites_database_available") == len(servers)
+    assert total(servers, "energy_sites_executor_running_calls", executor="unary") == 0
     for page, code in (
         ("livez", 200),
         ("readyz", 200),

@@ -4,10 +4,10 @@ import contextlib
 import time
 
 import pytest
-import requests
 from energysites.v1 import sites_pb2
 
 from support.calls import create_site, fail, site
+from support.metrics import value
 from support.process import wait_until
 
 LIST = sites_pb2.ListSitesRequest()
@@ -88,7 +88,4 @@ def test_a_full_queue_says_when_to_come_back(start_server, database):
 
 
 def queued(server):
-    for line in requests.get(f"{server.admin_url}/metrics", timeout=5).text.splitlines():
-        if line.startswith('energy_sites_executor_queued_calls{executor="unary"} '):
-            return float(line.split()[1])
-    raise AssertionError("no such metric")
+    return value(server, "energy_sites_executor_queued_calls", executor="unary")

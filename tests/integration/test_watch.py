@@ -3,16 +3,15 @@
 import base64
 import json
 import random
-import re
 import struct
 import threading
 import zlib
 
 import pytest
-import requests
 from energysites.v1 import live_data_pb2
 
 from support.calls import JUNE, at_once, create_site, entry, fail, stamp
+from support.metrics import total, value
 from support.process import wait_until
 from support.watch import Watch, in_order, insert, make_month
 
@@ -28,13 +27,6 @@ def create_batch(stubs, site_ids, **changes):
         entries=[entry(site_id, **changes) for site_id in site_ids]
     )
     return stubs.live_data.BatchCreateLiveDataEntries(request, timeout=60).live_data_entries
-
-
-def metric(service, name):
-    """Of those that serve live data, together."""
-    texts = [requests.get(f"{one.admin_url}/metrics", timeout=5).text
-             for one in service.instances("live_data")]  # fmt: skip
-    return sum(float(re.search(rf"^{name} (\S+)$", text, re.MULTILINE).group(1)) for text in texts)
 
 
 @pytest.fixture
@@ -78,6 +70,7 @@ def test_the_order_is_the_same_for_all(stubs, site_id, database):
 
 def test_what_commits_late_comes_once_and_in_its_place(service, stubs, site_id, database):
     make_month(database)
+    servers = service.instances("live_data")
     watches = [Watch(stubs), Watch(stubs, [site_id])]
     tokens = [watch.token for watch in watches]
     with database.connect() as late, database.connect() as later:
@@ -88,9 +81,9 @@ def test_what_commits_late_comes_once_and_in_its_place(service, stubs, site_id, 
         after = [create(stubs, site_id).id for _ in range(3)]
         assert first < second and max(after) < first
         wait_until(
-            lambda: metric(service, "energy_sites_watch_delay_seconds") > 1, 20, "the delay is told"
+            lambda: total(servers, "energy_sites_watch_delay_seconds") > 1, 20, "the delay is told"
         )
-        assert metric(service, "energy_sites_watchers") == 2
+        assert total(servers, "energy_sites_watchers") == 2
         # Nothing is told that something else could still come before.
         assert not watches[0].entries and not watches[1].entries
         # Whoever comes meanwhile is told as well, for its order ends before.
@@ -101,7 +94,7 @@ def test_what_commits_late_comes_once_and_in_its_place(service, stubs, site_id, 
     assert in_order(database) == [first, *after]
     for watch in watches:
         assert watch.wait(4) == [first, *after]
-    wait_until(lambda: metric(service, "energy_sites_watch_delay_seconds") == 0, 20, "no delay")
+    wait_until(lambda: total(servers, "energy_sites_watch_delay_seconds") == 0, 20, "no delay")
     # A resumption from before all that is told the same.
     for token, site_ids in zip(tokens, ([], [site_id]), strict=True):
         assert Watch(stubs, site_ids, token).wait(4) == [first, *after]
@@ -230,7 +223,7 @@ def test_more_watchers_than_allowed(start_server, database):
     assert failure.details["RetryInfo"].retry_delay.ToMilliseconds() > 0
     watches[0].cancel()
     wait_until(lambda: Watch(stubs).failure is None, 10, "a place is free again")
-    assert metric(server, "energy_sites_watchers") == 3
+    assert value(server, "energy_sites_watchers") == 3
     stubs.close()
 
 

@@ -2,16 +2,15 @@
 
 import contextlib
 import random
-import re
 import signal
 import threading
 import time
 
 import pytest
-import requests
 from energysites.v1 import live_data_pb2
 
 from support.calls import create_site, entry, outcome
+from support.metrics import total
 from support.process import wait_until
 from support.proxy import Proxy
 from support.watch import Follower, Watch, in_order
@@ -131,20 +130,14 @@ def test_drain_ends_streams(start_service, database):
     stubs.close()
 
 
-def metric(service, name):
-    """Of those that serve live data, together."""
-    texts = [requests.get(f"{one.admin_url}/metrics", timeout=5).text
-             for one in service.instances("live_data")]  # fmt: skip
-    return sum(float(re.search(rf"^{name} (\S+)$", text, re.M).group(1)) for text in texts)
-
-
-def calls_dropped(service):
-    labels = 'grpc_code="ResourceExhausted",grpc_method="WatchLiveData".*'
-    return metric(service, f"grpc_server_handled_total{{{labels}}}")
+def calls_dropped(servers):
+    labels = {"grpc_code": "ResourceExhausted", "grpc_method": "WatchLiveData"}
+    return total(servers, "grpc_server_handled_total", **labels)
 
 
 def test_a_slow_reader_is_dropped_and_slows_nobody(start_service, database):
     service = start_service(database, flags=["--watch_stall_timeout=4s"])
+    servers = service.instances("live_data")
     stubs, *others = [service.stubs() for _ in range(3)]
     site_ids = [create_site(stubs).id]
     slow, stuck = [
@@ -156,7 +149,7 @@ def test_a_slow_reader_is_dropped_and_slows_nobody(start_service, database):
     ids = []
 
     limit = time.monotonic() + 60
-    while calls_dropped(service) == 0:
+    while calls_dropped(servers) == 0:
         assert time.monotonic() < limit, "the slow reader is not dropped"
         stubs.live_data.BatchCreateLiveDataEntries(batch(site_ids, 10_000), timeout=30)
         # The other reader is told as fast as ever.
@@ -172,7 +165,7 @@ def test_a_slow_reader_is_dropped_and_slows_nobody(start_service, database):
     rest = Watch(stubs, token=watch.token)
     assert watch.ids + rest.wait(len(ids) - len(watch.ids)) == ids
     # Whoever does not even take the status is cut off, and holds no place.
-    wait_until(lambda: metric(service, "energy_sites_watchers") == 2, 30, "the stuck reader is cut off")
+    wait_until(lambda: total(servers, "energy_sites_watchers") == 2, 30, "the stuck reader is cut off")
     assert reader.failure is None and rest.failure is None
     stuck.cancel()
     for one in (stubs, *others):

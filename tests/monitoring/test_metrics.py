@@ -9,8 +9,9 @@ from energysites.v1 import live_data_pb2, sites_pb2
 from support import load
 from support.calls import create_site, entry, fail, site
 from support.ingest import Ingest, numbered
+from support.metrics import scrape, value, values
 from support.process import wait_until
-from support.prometheus import promtool, scrape, value, values
+from support.prometheus import promtool
 
 
 def test_the_form_of_the_metrics_is_clean(watched):

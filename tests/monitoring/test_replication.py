@@ -3,9 +3,9 @@
 import math
 
 from support.calls import create_site
+from support.metrics import value
 from support.postgres import APP, Standby
 from support.process import wait_until
-from support.prometheus import value
 from support.stubs import Stubs
 
 STANDBYS = "energy_sites_database_standbys"

@@ -1,6 +1,5 @@
 """Starts Prometheus with the configuration of deploy/monitoring/ on a server."""
 
-import re
 import subprocess
 
 import requests
@@ -16,26 +15,6 @@ def promtool(*arguments, text=None, folder=FOLDER):
                           capture_output=True, text=True, check=False)  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
-
-
-def scrape(server):
-    """The page that Prometheus reads."""
-    return requests.get(f"{server.admin_url}/metrics", timeout=10).text
-
-
-def values(server, name, **labels):
-    """The values of the series of `name` with these labels, by their other labels' text."""
-    found = {}
-    for line in scrape(server).splitlines():
-        series = re.fullmatch(rf"{name}(?:{{(.*)}})? (\S+)", line)
-        if series and all(f'{key}="{labels[key]}"' in (series[1] or "") for key in labels):
-            found[series[1]] = float(series[2])
-    return found
-
-
-def value(server, name, **labels):
-    (found,) = values(server, name, **labels).values()
-    return found
 
 
 class Prometheus:
