@@ -7,8 +7,8 @@ import shutil
 import grpc
 import pytest
 import yaml
-from energysites.v1 import live_data_pb2, sites_pb2
-from support.calls import create_site, entry, fail, outcome
+from energysites.v1 import sites_pb2
+from support.calls import create_entry, create_site, fail, outcome
 from support.chart import Chart, gateway_values, secrets_of_the_page
 from support.gateway import Gateway
 from support.process import free_ports, wait_until
@@ -123,8 +123,7 @@ def check_each_service(stubs, rest):
         "production_cro_units": 0,
     })  # fmt: skip
     assert made.status_code == 200, made.text
-    request = live_data_pb2.CreateLiveDataEntryRequest(live_data_entry=entry(site_id))
-    stored = stubs.live_data.CreateLiveDataEntry(request, timeout=30)
+    stored = create_entry(stubs, site_id)
     assert rest.get(f"/v1/sites/{site_id}/liveData/{stored.id}").json()["site_id"] == str(site_id)
     download = rest.get("/v1/liveData:download", params={"site_ids": site_id, "format": "ndjson"})
     assert download.text.endswith('{"end":{"rows":1}}\n')

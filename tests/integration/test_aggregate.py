@@ -16,7 +16,7 @@ import zoneinfo
 import pytest
 from energysites.v1 import live_data_pb2
 
-from support.calls import create_site, entry, fail, stamp
+from support.calls import create_entries, create_site, entry, fail, stamp
 from support.server import BINARY
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -122,8 +122,7 @@ def store(stubs, entries):
     """The entries as stored."""
     stored = []
     for i in range(0, len(entries), 10_000):
-        batch = live_data_pb2.BatchCreateLiveDataEntriesRequest(entries=entries[i : i + 10_000])
-        stored += stubs.live_data.BatchCreateLiveDataEntries(batch, timeout=60).live_data_entries
+        stored += create_entries(stubs, entries[i : i + 10_000])
     return stored
 
 

@@ -9,17 +9,12 @@ import grpc
 import pytest
 from energysites.v1 import live_data_pb2
 from google.protobuf import field_mask_pb2, timestamp_pb2
-from support.calls import JUNE, create_site, entry, fail, failure_of, stamp, store_many
+from support.calls import (
+    JUNE, create_entries, create_site, entry, fail, failure_of, stamp, store_many,
+)  # fmt: skip
 
 MONTH = 30 * 86400
 FAR_PAST, FAR_FUTURE = -62135596800, 253402300799
-
-
-def store(stubs, entries):
-    answer = stubs.live_data.BatchCreateLiveDataEntries(
-        live_data_pb2.BatchCreateLiveDataEntriesRequest(entries=entries), timeout=60
-    )
-    return list(answer.live_data_entries)
 
 
 def export(stubs, **fields):
@@ -47,7 +42,7 @@ def stored(stubs):
         for site in sites
         for moment, value in zip(moments, values, strict=True)
     ]  # fmt: skip
-    return store(stubs, entries)
+    return create_entries(stubs, entries)
 
 
 def test_everything_comes_bit_by_bit(stubs, stored):

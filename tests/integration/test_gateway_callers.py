@@ -5,7 +5,7 @@ import json
 import pytest
 from energysites.v1 import live_data_pb2, sites_pb2
 
-from support.calls import entry, fail, site
+from support.calls import create_entry, create_site, entry, fail, site
 from support.rest_errors import check
 from support.stubs import Stubs
 
@@ -17,7 +17,7 @@ ENTRY = {"dt_stamp": "2024-05-01T12:00:00Z", "soc": 50, "load_kwh": 1, "net_load
 def sites(gateway, issuer):
     """The ids of two sites."""
     stubs = gateway.stubs(issuer.token())
-    made = [stubs.sites.CreateSite(sites_pb2.CreateSiteRequest(site=site())).id for _ in range(2)]
+    made = [create_site(stubs).id for _ in range(2)]
     stubs.close()
     return made
 
@@ -26,9 +26,7 @@ def test_a_bound_token_is_the_same_over_both(gateway, issuer, sites):
     own, other = sites
     token = issuer.token(site_ids=[str(own)])
     stubs, rest = gateway.stubs(token), gateway.rest(token)
-    stubs.live_data.CreateLiveDataEntry(
-        live_data_pb2.CreateLiveDataEntryRequest(live_data_entry=entry(own)), timeout=30
-    )
+    create_entry(stubs, own)
     assert rest.post(f"/v1/sites/{own}/liveData", ENTRY).ok
     refused = fail(stubs.live_data.CreateLiveDataEntry,
                    live_data_pb2.CreateLiveDataEntryRequest(live_data_entry=entry(other)))  # fmt: skip

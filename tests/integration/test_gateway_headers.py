@@ -5,9 +5,9 @@ import functools
 import itertools
 
 import pytest
-from energysites.v1 import live_data_pb2, sites_pb2
+from energysites.v1 import sites_pb2
 
-from support.calls import create_site, entry, outcome
+from support.calls import create_entry, create_site, outcome
 from support.raw_grpc import RawCaller
 from support.rest_errors import check
 from support.watch import Watch
@@ -24,8 +24,7 @@ def watched(front):
     site_id = create_site(stubs).id
     watch = Watch(stubs, [site_id])
     yield
-    request = live_data_pb2.CreateLiveDataEntryRequest(live_data_entry=entry(site_id))
-    stored = stubs.live_data.CreateLiveDataEntry(request, timeout=30)
+    stored = create_entry(stubs, site_id)
     assert watch.wait(1) == [stored.id]
     watch.cancel()
     stubs.close()

@@ -3,9 +3,9 @@
 import contextlib
 
 import pytest
-from energysites.v1 import live_data_pb2, sites_pb2
+from energysites.v1 import sites_pb2
 
-from support.calls import create_site, entry, fail
+from support.calls import create_entry, create_site, fail
 from support.raw_grpc import RawCaller
 from support.server import standing_still
 from support.watch import Watch
@@ -28,8 +28,7 @@ def watched(hasty_front):
         lines = over_rest.iter_lines(chunk_size=1)
         next(lines)
         yield
-        request = live_data_pb2.CreateLiveDataEntryRequest(live_data_entry=entry(site_id))
-        stored = stubs.live_data.CreateLiveDataEntry(request, timeout=30)
+        stored = create_entry(stubs, site_id)
         assert watch.wait(1) == [stored.id]
         assert str(stored.id) in next(lines).decode()
     watch.cancel()

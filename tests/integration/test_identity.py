@@ -11,7 +11,7 @@ from energysites.v1 import configurations_pb2, live_data_pb2, sites_pb2
 from google.protobuf import field_mask_pb2, timestamp_pb2
 
 from support.calls import (
-    JUNE, configuration, entry, fail, failure_of, new_uuid, outcome, site, store_many,
+    JUNE, configuration, create_entry, create_site, entry, fail, failure_of, new_uuid, outcome, site, store_many,
 )  # fmt: skip
 from support.gateway import server_tls
 from support.ingest import Ingest, numbered, numbers_stored, refused
@@ -96,8 +96,7 @@ def caller(request, start_service, database):
 def sites(caller):
     """The ids of two sites."""
     everybody = caller("admin")
-    return [everybody.sites.CreateSite(sites_pb2.CreateSiteRequest(site=site()), timeout=30).id
-            for _ in range(2)]  # fmt: skip
+    return [create_site(everybody).id for _ in range(2)]
 
 
 def listing(stubs):
@@ -216,8 +215,7 @@ def test_a_bound_token_uses_its_own_sites_alone(caller, sites):
         made[site_id] = (
             everybody.configurations.CreateConfiguration(
                 configurations_pb2.CreateConfigurationRequest(configuration=configuration(site_id)), timeout=30).id,
-            everybody.live_data.CreateLiveDataEntry(
-                live_data_pb2.CreateLiveDataEntryRequest(live_data_entry=entry(site_id)), timeout=30).id,
+            create_entry(everybody, site_id).id,
         )  # fmt: skip
     own, other = sites
     meter, nobody = caller(sites=[own]), caller(sites=[])

@@ -16,7 +16,7 @@ import pytest
 
 from energysites.v1 import configurations_pb2, live_data_pb2, sites_pb2
 
-from support.calls import create_site
+from support.calls import create_entries, create_site
 from support.server import BINARY
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -233,8 +233,7 @@ def test_a_download_comes_in_again_only_if_it_is_whole(run, rest, stubs, tmp_pat
         site_id=site_id, dt_stamp={"seconds": 1714564800 + 60 * i}, soc=i + 0.25, load_kwh=0.1,
         net_load_kwh=0, pv_notification=True, bio_notification=False, cro_notification=False)
         for i in range(3)]  # fmt: skip
-    stubs.live_data.BatchCreateLiveDataEntries(
-        live_data_pb2.BatchCreateLiveDataEntriesRequest(entries=entries))
+    create_entries(stubs, entries)
     url = f"/v1/liveData:download?site_ids={site_id}&format=csv"
     whole = rest.get(url).text
     deleted = next(pages(stubs.live_data.ListLiveDataEntries,

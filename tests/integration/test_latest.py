@@ -2,15 +2,10 @@
 
 from energysites.v1 import live_data_pb2, sites_pb2
 
-from support.calls import JUNE, create_site, entry, fail, stamp
+from support.calls import JUNE, create_entries, create_site, entry, fail, stamp
 
 # The first and the last second of all calendars.
 YEAR_1, YEAR_9999 = -62135596800, 253402300799
-
-
-def store(stubs, entries):
-    request = live_data_pb2.BatchCreateLiveDataEntriesRequest(entries=entries)
-    return list(stubs.live_data.BatchCreateLiveDataEntries(request, timeout=60).live_data_entries)
 
 
 def latest(stubs, site_ids):
@@ -21,7 +16,7 @@ def latest(stubs, site_ids):
 
 def test_the_newest_of_each_in_the_order_asked_for(stubs):
     busy, old, far, empty = (create_site(stubs).id for _ in range(4))
-    stored = store(
+    stored = create_entries(
         stubs,
         [
             entry(busy, dt_stamp=stamp(JUNE), soc=1),
@@ -42,7 +37,7 @@ def test_the_newest_of_each_in_the_order_asked_for(stubs):
     assert latest(stubs, [empty]) == ([], [empty])
 
     # What comes late is not the newest; what is deleted gives way to the one before it.
-    store(stubs, [entry(busy, dt_stamp=stamp(JUNE + 7), soc=9)])
+    create_entries(stubs, [entry(busy, dt_stamp=stamp(JUNE + 7), soc=9)])
     assert latest(stubs, [busy]) == ([of_busy], [])
     for one, then in ((stored[2], stored[1]), (stored[6], stored[7])):
         stubs.live_data.DeleteLiveDataEntry(
@@ -53,7 +48,7 @@ def test_the_newest_of_each_in_the_order_asked_for(stubs):
 
 def test_a_site_that_is_being_deleted_has_no_entry(stubs, database):
     doomed, other = create_site(stubs).id, create_site(stubs).id
-    stored = store(stubs, [entry(doomed), entry(other)])
+    stored = create_entries(stubs, [entry(doomed), entry(other)])
     database.query(f"UPDATE sites SET delete_time = now() WHERE id = {doomed} RETURNING id")
     assert latest(stubs, [doomed, other]) == ([stored[1]], [doomed])
     stubs.sites.DeleteSite(sites_pb2.DeleteSiteRequest(id=doomed))
@@ -64,8 +59,8 @@ def test_a_thousand_sites_in_one_call(stubs, database):
     database.query("INSERT INTO sites (name, location) SELECT n, n FROM generate_series(1, 1000) AS n"
                    " RETURNING id")
     ids = [site_id for site_id, in database.query("SELECT id FROM sites ORDER BY id DESC")]
-    stored = store(stubs, [entry(site_id, soc=site_id % 100) for site_id in ids])
-    store(stubs, [entry(site_id, dt_stamp=stamp(JUNE - 1)) for site_id in ids])
+    stored = create_entries(stubs, [entry(site_id, soc=site_id % 100) for site_id in ids])
+    create_entries(stubs, [entry(site_id, dt_stamp=stamp(JUNE - 1)) for site_id in ids])
     assert latest(stubs, ids) == (stored, [])
     for bad in (ids + [1], []):
         failure = fail(
@@ -77,7 +72,7 @@ def test_a_thousand_sites_in_one_call(stubs, database):
 
 def test_rest(stubs, rest):
     first, second = create_site(stubs).id, create_site(stubs).id
-    stored, = store(stubs, [entry(second)])
+    stored, = create_entries(stubs, [entry(second)])
     found = rest.get(f"/v1/liveData:latest?site_ids={first}&site_ids={second}").json()
     assert [one["id"] for one in found["live_data_entries"]] == [str(stored.id)]
     assert found["missing_site_ids"] == [str(first)]

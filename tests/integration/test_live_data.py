@@ -3,16 +3,10 @@
 import grpc
 from energysites.v1 import live_data_pb2, sites_pb2
 
-from support.calls import JUNE, contents, create_site, entry, fail, stamp
+from support.calls import JUNE, contents, create_entry, create_site, entry, fail, stamp
 
 UNKNOWN = 9_223_372_036_854_775_807
 MICROSECOND = 1000  # In nanoseconds.
-
-
-def create(stubs, site_id, **changes):
-    return stubs.live_data.CreateLiveDataEntry(
-        live_data_pb2.CreateLiveDataEntryRequest(live_data_entry=entry(site_id, **changes))
-    )
 
 
 def listed(stubs, **parameters):
@@ -22,7 +16,7 @@ def listed(stubs, **parameters):
 
 def test_a_life(stubs):
     site_id = create_site(stubs).id
-    created = create(stubs, site_id, id=77, create_time=stamp(5))
+    created = create_entry(stubs, site_id, id=77, create_time=stamp(5))
     assert created.id not in (0, 77) and created.create_time.seconds > JUNE
     assert entry(site_id, id=created.id, create_time=created.create_time) == created
     names = {"site_id": site_id, "id": created.id}
@@ -46,14 +40,14 @@ def test_a_life(stubs):
 
 def test_equal_entries_are_two(stubs):
     site_id = create_site(stubs).id
-    one, two = create(stubs, site_id), create(stubs, site_id)
+    one, two = create_entry(stubs, site_id), create_entry(stubs, site_id)
     assert one.id != two.id
     assert listed(stubs, site_id=site_id, order_by="dt_stamp") == [one, two]
 
 
 def test_an_id_is_only_good_together_with_its_site(stubs, database):
     here, elsewhere = create_site(stubs).id, create_site(stubs).id
-    one = create(stubs, here)
+    one = create_entry(stubs, here)
     before = contents(database)
     # Any number may come as an id, whatever month it seems to carry.
     ids = [one.id + 1, one.id ^ (1 << 46), 1, 2**46, 2**62, UNKNOWN]
@@ -87,7 +81,7 @@ def test_every_month_takes_entries(stubs, database):
         32503680000,
         253402300799,
     ]
-    stored = [create(stubs, site_id, dt_stamp=stamp(when)) for when in seconds]
+    stored = [create_entry(stubs, site_id, dt_stamp=stamp(when)) for when in seconds]
     assert listed(stubs, site_id=site_id, order_by="dt_stamp") == stored
     for one in stored:
         get = live_data_pb2.GetLiveDataEntryRequest(site_id=site_id, id=one.id)
@@ -107,8 +101,8 @@ def test_ranges_are_half_open(stubs):
         stamp(JUNE, MICROSECOND),
         stamp(JUNE + 3600),
     ]
-    stored = [create(stubs, site_id, dt_stamp=time) for time in times]
-    create(stubs, other, dt_stamp=times[1])
+    stored = [create_entry(stubs, site_id, dt_stamp=time) for time in times]
+    create_entry(stubs, other, dt_stamp=times[1])
     before, june, soon, later = times
     table = [
         ((None, None), [0, 1, 2, 3]),
@@ -160,7 +154,7 @@ def test_bad_lists(stubs):
 
 def test_an_entry_for_a_site_that_is_being_deleted_is_not_found(stubs, database):
     site_id = create_site(stubs).id
-    stored = create(stubs, site_id)
+    stored = create_entry(stubs, site_id)
     # A deletion that was cut half way leaves the site so.
     database.query("UPDATE sites SET delete_time = now() RETURNING id")
     for method, request in (

@@ -7,7 +7,7 @@ import pytest
 from energysites.v1 import live_data_pb2
 from google.protobuf import json_format
 
-from support.calls import create_site, entry
+from support.calls import create_entry, create_site, entry
 from support.server import standing_still
 
 
@@ -37,11 +37,6 @@ def entries_of(lines, count):
     return found, token
 
 
-def create(stubs, site_id):
-    request = live_data_pb2.CreateLiveDataEntryRequest(live_data_entry=entry(site_id))
-    return stubs.live_data.CreateLiveDataEntry(request, timeout=30)
-
-
 def test_a_watch_outlives_the_timeouts_of_calls(hasty_front, service, stubs):
     site_id = create_site(stubs).id
     rest = hasty_front.rest()
@@ -51,7 +46,7 @@ def test_a_watch_outlives_the_timeouts_of_calls(hasty_front, service, stubs):
         first = json.loads(next(lines))
         assert first["live_data_entries"] == [] and first["resume_token"]
         let_calls_time_out(rest, service)
-        stored = create(stubs, site_id)
+        stored = create_entry(stubs, site_id)
         assert entries_of(lines, 1)[0] == [stored]
 
 
@@ -60,9 +55,9 @@ def test_a_watch_goes_on_behind_the_token_of_a_line(rest, stubs):
     with rest.get(f"/v1/liveData:watch?site_ids={site_id}", stream=True) as watch:
         lines = watch.iter_lines(chunk_size=1)
         next(lines)
-        stored = [create(stubs, site_id)]
+        stored = [create_entry(stubs, site_id)]
         found, token = entries_of(lines, 1)
-    stored += [create(stubs, site_id) for _ in range(2)]
+    stored += [create_entry(stubs, site_id) for _ in range(2)]
     parameters = {"site_ids": site_id, "resume_token": token}
     with rest.get("/v1/liveData:watch", params=parameters, stream=True) as watch:
         found += entries_of(watch.iter_lines(chunk_size=1), 2)[0]
@@ -81,7 +76,7 @@ def test_a_download_is_a_file(rest, stubs, given, content_type, text):
     """With the columns of `read_mask`, in the order of the contract and not of the mask."""
     site_id = create_site(stubs).id
     for _ in range(2):
-        create(stubs, site_id)
+        create_entry(stubs, site_id)
     parameters = {"site_ids": site_id, "format": given, "read_mask": "soc,site_id"}
     answer = rest.get("/v1/liveData:download", params=parameters)
     assert answer.text == text.format(id=site_id)

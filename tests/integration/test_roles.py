@@ -3,17 +3,14 @@
 import contextlib
 
 import psycopg
-from energysites.v1 import live_data_pb2
 
-from support.calls import create_site, entry
+from support.calls import create_entry, create_site
 
 
 def test_what_the_app_role_may_not_do(stubs, database):
     """The server runs with the app role alone; this is what someone who steals it cannot do."""
     site_id = create_site(stubs).id
-    stubs.live_data.CreateLiveDataEntry(
-        live_data_pb2.CreateLiveDataEntryRequest(live_data_entry=entry(site_id))
-    )
+    create_entry(stubs, site_id)
     roles = database.query(
         "SELECT DISTINCT usename FROM pg_stat_activity WHERE datname = current_database()"
         " AND application_name NOT LIKE 'psql%' AND pid <> pg_backend_pid()"

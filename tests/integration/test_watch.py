@@ -10,23 +10,17 @@ import zlib
 import pytest
 from energysites.v1 import live_data_pb2
 
-from support.calls import JUNE, at_once, create_site, entry, fail, stamp
+from support.calls import (
+    JUNE, at_once, create_entries, create_entry, create_site, entry, fail, stamp,
+)  # fmt: skip
 from support.metrics import total, value
 from support.process import wait_until
 from support.watch import Watch, in_order, insert, make_month
 
 
-def create(stubs, site_id, **changes):
-    request = live_data_pb2.CreateLiveDataEntryRequest(live_data_entry=entry(site_id, **changes))
-    return stubs.live_data.CreateLiveDataEntry(request, timeout=30)
-
-
 def create_batch(stubs, site_ids, **changes):
     """An entry for each of `site_ids`, in one transaction."""
-    request = live_data_pb2.BatchCreateLiveDataEntriesRequest(
-        entries=[entry(site_id, **changes) for site_id in site_ids]
-    )
-    return stubs.live_data.BatchCreateLiveDataEntries(request, timeout=60).live_data_entries
+    return create_entries(stubs, [entry(site_id, **changes) for site_id in site_ids])
 
 
 @pytest.fixture
@@ -35,13 +29,13 @@ def site_id(stubs):
 
 
 def test_entries_come_as_stored(stubs, site_id):
-    create(stubs, site_id)  # Before the watch begins, and so none of it.
+    create_entry(stubs, site_id)  # Before the watch begins, and so none of it.
     watch = Watch(stubs)
     assert watch.tokens == 1 and not watch.entries
     stored = [
-        create(stubs, site_id, dt_stamp=stamp(JUNE, 123456000), soc=0.1 + 0.2, load_kwh=0),
-        create(stubs, site_id, dt_stamp=stamp(-62135596800), bio_notification=True),
-        create(stubs, site_id, dt_stamp=stamp(253402300799, 999999000), cro_notification=True),
+        create_entry(stubs, site_id, dt_stamp=stamp(JUNE, 123456000), soc=0.1 + 0.2, load_kwh=0),
+        create_entry(stubs, site_id, dt_stamp=stamp(-62135596800), bio_notification=True),
+        create_entry(stubs, site_id, dt_stamp=stamp(253402300799, 999999000), cro_notification=True),
     ]
     watch.wait(3)
     assert watch.entries == stored
@@ -57,7 +51,7 @@ def test_the_order_is_the_same_for_all(stubs, site_id, database):
     def write():
         for _ in range(20):
             if rng.random() < 0.5:
-                create(stubs, site_id)
+                create_entry(stubs, site_id)
             else:
                 create_batch(stubs, [site_id, other_id] * rng.randint(1, 20))
 
@@ -78,7 +72,7 @@ def test_what_commits_late_comes_once_and_in_its_place(service, stubs, site_id, 
         first = insert(late, site_id, 1)
         later.execute("BEGIN")
         second = insert(later, site_id, 2)
-        after = [create(stubs, site_id).id for _ in range(3)]
+        after = [create_entry(stubs, site_id).id for _ in range(3)]
         assert first < second and max(after) < first
         wait_until(
             lambda: total(servers, "energy_sites_watch_delay_seconds") > 1, 20, "the delay is told"
@@ -117,7 +111,7 @@ def test_notifications_wake_watchers_of_other_servers(start_service, stubs, site
     with database.connect() as listener:
         listener.execute("LISTEN energy_sites_live_data")
         for count in range(1, 21):
-            create(stubs, site_id)
+            create_entry(stubs, site_id)
             watch.wait(count)
         notified = sum(1 for _ in listener.notifies(timeout=0.5))
     assert watch.ids == in_order(database)
@@ -141,7 +135,7 @@ def test_sites_are_filtered(stubs, database):
     watches = [Watch(stubs, one) for one in chosen]
     tokens = [watch.token for watch in watches]
     create_batch(stubs, site_ids * 10)
-    create(stubs, site_ids[5])
+    create_entry(stubs, site_ids[5])
     create_batch(stubs, site_ids[:4] * 10)
     for watch, token, sites in zip(watches, tokens, chosen, strict=True):
         expected = in_order(database, sites)
@@ -169,7 +163,7 @@ def test_every_answer_can_be_resumed_from(stubs, site_id, database):
     for told, token in seen:
         watch = Watch(stubs, token=token)
         assert watch.wait(len(expected) - told) == expected[told:]
-        last = create(stubs, site_id)
+        last = create_entry(stubs, site_id)
         expected.append(last.id)
         assert watch.wait(len(expected) - told) == expected[told:]
         watch.cancel()
@@ -244,7 +238,7 @@ def test_over_rest_each_line_is_an_answer(rest, stubs, site_id):
     reader = threading.Thread(target=read, args=(path,), daemon=True)
     reader.start()
     assert begun.wait(30)
-    stored = [create(stubs, site_id, pv_notification=False) for _ in range(3)]
+    stored = [create_entry(stubs, site_id, pv_notification=False) for _ in range(3)]
     reader.join(30)
     assert not reader.is_alive()
     told = [one for line in lines for one in line["live_data_entries"]]

@@ -50,12 +50,23 @@ def create_site(stubs, **changes):
     return stubs.sites.CreateSite(sites_pb2.CreateSiteRequest(site=site(**changes)), timeout=30)
 
 
+def create_entry(stubs, site_id, **changes):
+    """An entry as stored."""
+    request = live_data_pb2.CreateLiveDataEntryRequest(live_data_entry=entry(site_id, **changes))
+    return stubs.live_data.CreateLiveDataEntry(request, timeout=30)
+
+
+def create_entries(stubs, entries):
+    """Those of one batch, as stored."""
+    request = live_data_pb2.BatchCreateLiveDataEntriesRequest(entries=entries)
+    return list(stubs.live_data.BatchCreateLiveDataEntries(request, timeout=60).live_data_entries)
+
+
 def store_many(stubs, database, rows):
     """A site of `rows` entries; 300,000 fill what lies between the database and a client that does
     not read."""
     site_id = create_site(stubs).id
-    request = live_data_pb2.CreateLiveDataEntryRequest(live_data_entry=entry(site_id))
-    stubs.live_data.CreateLiveDataEntry(request, timeout=30)
+    create_entry(stubs, site_id)
     database.query(
         """INSERT INTO live_data (id, site_id, dt_stamp, soc, load_kwh, net_load_kwh,
                                   pv_notification, bio_notification, cro_notification)
