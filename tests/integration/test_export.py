@@ -12,6 +12,7 @@ from google.protobuf import field_mask_pb2, timestamp_pb2
 from support.calls import (
     JUNE, create_entries, create_site, entry, fail, failure_of, stamp, store_many,
 )  # fmt: skip
+from support.process import wait_until
 
 MONTH = 30 * 86400
 FAR_PAST, FAR_FUTURE = -62135596800, 253402300799
@@ -135,20 +136,13 @@ def exports_running(database):
     )[0][0]
 
 
-def wait_until(condition):
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "not within 30 s"
-        time.sleep(0.02)
-
-
 def test_a_client_that_leaves_stops_the_query(stubs, database):
     store_many(stubs, database, 300_000)
     stream = stubs.live_data.ExportLiveData(live_data_pb2.ExportLiveDataRequest(), timeout=60)
     next(stream)
-    wait_until(lambda: exports_running(database) == 1)
+    wait_until(lambda: exports_running(database) == 1, 30, "the export runs")
     stream.cancel()
-    wait_until(lambda: exports_running(database) == 0)
+    wait_until(lambda: exports_running(database) == 0, 30, "the export is stopped")
     assert len(export(stubs)) == 300_001
 
 
@@ -157,8 +151,8 @@ def test_a_client_that_takes_nothing_is_dropped(start_service, database):
     store_many(clients, database, 300_000)
     stream = clients.live_data.ExportLiveData(live_data_pb2.ExportLiveDataRequest(), timeout=60)
     taken = next(stream).entry_count
-    wait_until(lambda: exports_running(database) == 1)
-    wait_until(lambda: exports_running(database) == 0)
+    wait_until(lambda: exports_running(database) == 1, 30, "the export runs")
+    wait_until(lambda: exports_running(database) == 0, 30, "the export is stopped")
     with pytest.raises(grpc.RpcError) as error:
         for answer in stream:
             taken += answer.entry_count
@@ -200,7 +194,7 @@ def test_a_lost_database_ends_a_download_without_its_last_line(stubs, database, 
     store_many(stubs, database, 300_000)
     stream = stubs.live_data.DownloadLiveData(live_data_pb2.DownloadLiveDataRequest(), timeout=60)
     parts = [next(stream).data]
-    wait_until(lambda: exports_running(database) == 1)
+    wait_until(lambda: exports_running(database) == 1, 30, "the export runs")
     database.query(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'COPY%%'"
     )

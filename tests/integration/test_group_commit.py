@@ -6,7 +6,6 @@ gather behind them: rows of one ride carry the same transaction id.
 
 import concurrent.futures
 import contextlib
-import time
 
 import grpc
 import pytest
@@ -14,6 +13,7 @@ from energysites.v1 import configurations_pb2, live_data_pb2, sites_pb2
 from support.calls import (
     JUNE, configuration, create_site, entry, failure_of, new_uuid, outcome, stamp,
 )  # fmt: skip
+from support.process import wait_until
 
 JULY = JUNE + 30 * 86400
 # Of creates, in the database at one time: live_data_service.cc.
@@ -24,13 +24,6 @@ def request(site_id, request_id=None, validate_only=False, **changes):
     return live_data_pb2.CreateLiveDataEntryRequest(
         live_data_entry=entry(site_id, **changes), request_id=request_id, validate_only=validate_only
     )
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "not within 30 s"
-        time.sleep(0.01)
 
 
 @contextlib.contextmanager
@@ -69,7 +62,9 @@ class Ride:
             held = []
             while len(held) < CONCURRENT_RIDES:
                 held.append(self._create.future(request(self._site_id), timeout=60))
-                wait_until(lambda: waiting_statements(self._database) == len(held))
+                wait_until(
+                    lambda: waiting_statements(self._database) == len(held), 30, "a ride is held"
+                )
             futures = [self._create.future(message, timeout=timeout)
                        for message, timeout in self._calls]  # fmt: skip
             # They arrive in the order sent on one connection, so the last one's refusal says that
@@ -166,7 +161,7 @@ def test_a_locked_site_keeps_only_its_own_calls_waiting(stubs, database, site):
         with deleter.transaction():
             deleter.execute("SELECT FROM sites WHERE id = %s FOR UPDATE", [locked])
             waiting = stubs.live_data.CreateLiveDataEntry.future(request(locked, soc=7), timeout=30)
-            wait_until(lambda: waiting_statements(database) == 1)
+            wait_until(lambda: waiting_statements(database) == 1, 30, "the call waits")
             for soc in range(20):
                 answer = stubs.live_data.CreateLiveDataEntry(request(site, soc=soc), timeout=30)
                 assert answer.soc == soc
