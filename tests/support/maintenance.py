@@ -1,0 +1,127 @@
+"""The command `maintain`, and what maintenance of live data leaves in a database."""
+
+import contextlib
+import datetime
+import subprocess
+
+import psycopg
+import pytest
+
+from support.calls import create_entry, stamp
+from support.metrics import counted
+from support.server import BINARY
+
+COMMAND = pytest.mark.one_server("about the command, which calls nobody")
+A_YEAR = "--live_data_retention=8760h"
+UTC = datetime.timezone.utc
+NOW = datetime.datetime.now(UTC)
+
+
+def month(ahead):
+    """The begin of the month that lies so many months ahead."""
+    months = NOW.year * 12 + NOW.month - 1 + ahead
+    return datetime.datetime(months // 12, months % 12 + 1, 1, tzinfo=UTC)
+
+
+def table(moment):
+    return f"live_data_{moment:%Y_%m}"
+
+
+def maintain(database, *flags):
+    """Runs the command once and returns what it says it did."""
+    done = subprocess.run(
+        [BINARY, "maintain", *flags],
+        env={"DATABASE_URL": database.app_url, "MIGRATE_DATABASE_URL": database.owner_url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def owner(database):
+    return {"MIGRATE_DATABASE_URL": database.owner_url}
+
+
+def partitions(database):
+    """What live_data and live_data_future consist of."""
+    rows = database.query(
+        "SELECT relid::text FROM pg_partition_tree('live_data') WHERE isleaf ORDER BY relid::text"
+    )
+    return {name for (name,) in rows}
+
+
+def month_tables(database):
+    """All tables of months, attached or not."""
+    rows = database.query(
+        r"SELECT relname FROM pg_class WHERE relkind = 'r' AND relname ~ '^live_data_\d{4}_\d{2}$'"
+    )
+    return {name for (name,) in rows}
+
+
+def window(database):
+    """Where the window's end is, and from when on entries are kept."""
+    return database.query(
+        "SELECT end_month, nullif(kept_from, '-infinity') FROM live_data_window"
+    )[0]
+
+
+def put_window_back(database, end):
+    """Makes it a database whose window was last moved so long ago that it ends at `end`."""
+    with psycopg.connect(database.superuser_url) as connection:
+        connection.execute("ALTER TABLE live_data DETACH PARTITION live_data_future")
+        connection.execute("ALTER TABLE live_data_future DETACH PARTITION live_data_far_future")
+        for parent, child in (("live_data_future", "live_data_far_future"),
+                              ("live_data", "live_data_future")):  # fmt: skip
+            connection.execute(
+                f"ALTER TABLE {parent} ATTACH PARTITION {child}"
+                f" FOR VALUES FROM ('{end.isoformat()}') TO (MAXVALUE)"
+            )
+        connection.execute("UPDATE live_data_window SET (end_month, future_from) = (%s, %s)",
+                           [end, end])  # fmt: skip
+
+
+def create(stubs, site_id, moment, **changes):
+    return create_entry(stubs, site_id, dt_stamp=stamp(int(moment.timestamp())), **changes)
+
+
+def entries_of(database):
+    """Each entry as it lies in the database, with its writer, and where."""
+    rows = database.query("SELECT id, tableoid::regclass::text, e::text FROM live_data AS e")
+    return {row[0]: row[1:] for row in rows}
+
+
+def rollups(database):
+    return database.query("SELECT r::text FROM live_data_rollups AS r ORDER BY site_id, bucket")
+
+
+def runs(service, step, outcome):
+    name = "energy_sites_maintenance_runs_total"
+    return counted(service.instances(), name, step=step, outcome=outcome)
+
+
+@contextlib.contextmanager
+def open_export(database):
+    """A COPY of all live data that goes on until it is read; yields what reads the rest of it."""
+    with psycopg.connect(database.app_url) as connection, connection.cursor() as cursor:
+        with cursor.copy("COPY (SELECT id FROM live_data) TO STDOUT") as copy:
+            parts = [bytes(copy.read())]
+
+            def finish():
+                parts.extend(bytes(part) for part in copy)
+                return sum(part.count(b"\n") for part in parts)
+
+            yield finish
+
+
+def fill(database, site_id, moment, rows):
+    """More entries than a socket holds, so that an open export stays open."""
+    database.query(
+        "INSERT INTO live_data (id, site_id, dt_stamp, soc, load_kwh, net_load_kwh,"
+        " pv_notification, bio_notification, cro_notification)"
+        " SELECT n, %s, %s + n * interval '1 second', 50, 1, 1, true, true, true"
+        " FROM generate_series(1, %s) AS n RETURNING 1",
+        [site_id, moment, rows],
+    )
