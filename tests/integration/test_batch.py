@@ -1,7 +1,5 @@
 """BatchCreateLiveDataEntries: all or none, or the good ones, and who is to blame by index."""
 
-import subprocess
-
 import pytest
 from energysites.v1 import live_data_pb2
 from google.rpc import code_pb2, error_details_pb2
@@ -9,7 +7,7 @@ from google.rpc import code_pb2, error_details_pb2
 from support.calls import (
     JUNE, at_once, contents, create_site, entry, fail, new_uuid, outcome, stamp,
 )  # fmt: skip
-from support.server import BINARY
+from support.maintenance import A_YEAR, maintain
 
 MOST = 10_000
 UNKNOWN = 2**62
@@ -200,10 +198,7 @@ def test_ten_thousand_failures_of_one_kind(create, sites, database, kind):
         "one rule": lambda i: {"load_kwh": -1.1 - i},
     }[kind]
     if kind == "no longer kept":
-        subprocess.run(
-            [BINARY, "maintain", "--live_data_retention=8760h"], check=True,
-            env={"DATABASE_URL": database.app_url, "MIGRATE_DATABASE_URL": database.owner_url},
-        )  # fmt: skip
+        maintain(database, A_YEAR)
     bad = [entry(**{"site_id": sites[0], **changes(i)}) for i in range(MOST)]
     answer = create(batch(bad, return_partial_success=True), timeout=60)
     assert answer.ByteSize() < MOST_MESSAGE_BYTES

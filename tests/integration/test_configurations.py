@@ -5,6 +5,11 @@ from energysites.v1 import configurations_pb2
 from support.calls import configuration, contents, create_site, fail
 
 UNKNOWN = 9_223_372_036_854_775_807
+# A value of each field that must have one.
+REQUIRED = {
+    "battery_vendor": "KATL", "battery_capacity_kwh": 1, "battery_max_power_kw": 2,
+    "production_pv_units": 3, "production_bio_units": 4, "production_cro_units": 5,
+}  # fmt: skip
 
 # Changes in the body, mask -> changes stored; None is an optional field without a value. What is
 # stored first is `configuration()`.
@@ -33,24 +38,9 @@ MASKS = {
     ),
     "empty clears nothing": ({"production_cro_kwp": 3}, [], {"production_cro_kwp": 3}),
     "a star sets what is there and clears the rest": (
-        {
-            "battery_vendor": "KATL",
-            "battery_capacity_kwh": 1,
-            "battery_max_power_kw": 2,
-            "production_pv_units": 3,
-            "production_bio_units": 4,
-            "production_cro_units": 5,
-        },
+        REQUIRED,
         ["*"],
-        {
-            "battery_vendor": "KATL",
-            "battery_capacity_kwh": 1,
-            "battery_max_power_kw": 2,
-            "production_pv_units": 3,
-            "production_bio_units": 4,
-            "production_cro_units": 5,
-            "production_pv_kwp": None,
-        },
+        {**REQUIRED, "production_pv_kwp": None},
     ),
     "a bad field outside the mask": (
         {"battery_vendor": "tesla", "production_pv_units": 9},

@@ -1,12 +1,10 @@
 """What the command forgets, and what it refuses."""
 
-import subprocess
-
 import pytest
 
 from support.calls import new_uuid
 from support.maintenance import COMMAND, maintain
-from support.server import BINARY
+from support.server import run
 
 
 @COMMAND
@@ -44,12 +42,5 @@ def test_what_is_old_is_forgotten(database):
 @COMMAND
 @pytest.mark.parametrize("flag", ["--live_data_retention=1h", "--nonsense"])
 def test_nonsense_is_refused(database, flag):
-    done = subprocess.run(
-        [BINARY, "maintain", flag],
-        env={"MIGRATE_DATABASE_URL": database.owner_url},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    done = run("maintain", flag, MIGRATE_DATABASE_URL=database.owner_url)
     assert done.returncode == 1 and flag.split("=")[0].strip("-") in done.stderr

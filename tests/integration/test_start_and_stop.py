@@ -3,7 +3,6 @@
 import json
 import signal
 import socket
-import subprocess
 
 import pytest
 from energysites.v1 import sites_pb2
@@ -11,7 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from support.calls import create_site, site
 from support.process import wait_until
-from support.server import BINARY
+from support.server import run
 from support.stubs import Stubs
 
 SERVING, NOT_SERVING = (
@@ -20,19 +19,6 @@ SERVING, NOT_SERVING = (
 
 
 PROCESS = pytest.mark.one_server("about the process, its ports and its output")
-
-
-def run(*arguments, database=None, **environment):
-    """Runs the binary to its end."""
-    urls = {"DATABASE_URL": database.app_url} if database else {}
-    return subprocess.run(
-        [BINARY, *arguments],
-        env={**urls, **environment},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
 
 
 @PROCESS
@@ -58,9 +44,9 @@ def test_bad_starts_end_with_1_and_say_why(database, tmp_path):
             "a secret that is not there": (["--database_url_file=/no/secret"], "/no/secret"),
         }
         for name, (flags, text) in table.items():
-            result = run("serve", *free, *flags, database=database)
+            result = run("serve", *free, *flags, DATABASE_URL=database.app_url)
             assert (result.returncode, text in result.stderr) == (1, True), (name, result)
-    result = run("serve", database=database, ENERGY_SITES_QUEUE_LIMIT="lots")
+    result = run("serve", DATABASE_URL=database.app_url, ENERGY_SITES_QUEUE_LIMIT="lots")
     assert result.returncode == 1 and "ENERGY_SITES_QUEUE_LIMIT" in result.stderr
     for command in ([], ["serv"], ["serve", "now"]):
         result = run(*command)
@@ -69,9 +55,8 @@ def test_bad_starts_end_with_1_and_say_why(database, tmp_path):
 
 @PROCESS
 def test_a_second_server_on_the_port_ends(server, database):
-    result = run(
-        "serve", f"--listen_address={server.address}", "--admin_address=", database=database
-    )
+    flags = [f"--listen_address={server.address}", "--admin_address="]
+    result = run("serve", *flags, DATABASE_URL=database.app_url)
     assert result.returncode == 1 and server.address in result.stderr
 
 
@@ -97,7 +82,7 @@ def test_commands_say_why_they_do_not_reach_the_database():
 @PROCESS
 def test_configuration_is_printed_without_its_secrets(database, tmp_path):
     secret = database.app_url.split(":")[2].split("@")[0]
-    result = run("serve", "--print_config", "--queue-limit=17", database=database,
+    result = run("serve", "--print_config", "--queue-limit=17", DATABASE_URL=database.app_url,
                  ENERGY_SITES_DRAIN_SECONDS="3", ENERGY_SITES_QUEUE_LIMIT="18")  # fmt: skip
     assert result.returncode == 0
     assert "--queue_limit=17\n" in result.stdout, "a flag goes before the environment"

@@ -1,7 +1,5 @@
 """TLS, and certificates demanded of clients."""
 
-import subprocess
-
 import grpc
 import pytest
 from energysites.v1 import sites_pb2
@@ -9,7 +7,7 @@ from energysites.v1 import sites_pb2
 from support.calls import create_site, fail
 from support.certificates import make_certificates
 from support.ingest import Ingest, numbered, numbers_stored
-from support.server import BINARY
+from support.server import run
 from support.stubs import Stubs
 
 pytestmark = pytest.mark.one_server("about the TLS of a process, of which the gateway is a client")
@@ -46,12 +44,9 @@ def test_tls(start_server, database, tmp_path):
 def test_files_that_do_not_fit_are_named(database, tmp_path):
     make_certificates(tmp_path)
     for cert, key in (("server.pem", "client.key"), ("server.key", "server.pem")):
-        done = subprocess.run(
-            [BINARY, "serve", "--listen_address=127.0.0.1:0", "--admin_address=",
-             f"--tls_cert={tmp_path}/{cert}", f"--tls_key={tmp_path}/{key}"],
-            env={"DATABASE_URL": database.app_url}, capture_output=True, text=True, timeout=30,
-            check=False,
-        )  # fmt: skip
+        done = run("serve", "--listen_address=127.0.0.1:0", "--admin_address=",
+                   f"--tls_cert={tmp_path}/{cert}", f"--tls_key={tmp_path}/{key}",
+                   DATABASE_URL=database.app_url)  # fmt: skip
         assert done.returncode == 1 and "--tls_key" in done.stderr, done.stderr
 
 

@@ -2,14 +2,13 @@
 
 import contextlib
 import datetime
-import subprocess
 
 import psycopg
 import pytest
 
 from support.calls import create_entry, stamp
 from support.metrics import counted
-from support.server import BINARY
+from support.server import run, urls
 
 COMMAND = pytest.mark.one_server("about the command, which calls nobody")
 A_YEAR = "--live_data_retention=8760h"
@@ -29,14 +28,7 @@ def table(moment):
 
 def maintain(database, *flags):
     """Runs the command once and returns what it says it did."""
-    done = subprocess.run(
-        [BINARY, "maintain", *flags],
-        env={"DATABASE_URL": database.app_url, "MIGRATE_DATABASE_URL": database.owner_url},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run("maintain", *flags, **urls(database))
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -15,15 +15,20 @@ from support.stubs import Stubs
 BINARY = BUILD / "energy-sites"
 
 
+def run(*arguments, **environment):
+    """Runs the binary to its end, with this environment and no other."""
+    return subprocess.run([BINARY, *arguments], env=environment, capture_output=True, text=True,
+                          timeout=120, check=False)  # fmt: skip
+
+
+def urls(database):
+    """The environment that lets a command or a server in by both roles."""
+    return {"DATABASE_URL": database.app_url, "MIGRATE_DATABASE_URL": database.owner_url}
+
+
 def migrate(database):
     """Brings `database` to the newest schema."""
-    result = subprocess.run(
-        [BINARY, "migrate"],
-        env={"DATABASE_URL": database.app_url, "MIGRATE_DATABASE_URL": database.owner_url},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = run("migrate", **urls(database))
     if result.returncode != 0:
         raise RuntimeError(f"migrate ended with {result.returncode}:\n{result.stdout}{result.stderr}")
 
