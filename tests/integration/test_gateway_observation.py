@@ -32,7 +32,8 @@ def test_the_access_log(gateway, guarded_server, issuer):
     assert found["request_id"] == created.headers["x-request-id"]
     assert TRACE in found["traceparent"]
     # The service's own line of the call is found by the same id.
-    assert f'"x_request_id":"{found["request_id"]}"' in guarded_server.log.read_text()
+    own = f'"x_request_id":"{found["request_id"]}"'
+    wait_until(lambda: own in guarded_server.log_text(), 10, "it is in the service's log, too")
     text = gateway.process.log.read_text()
     assert not [value for value in (SECRET, REQUEST_ID, "Bearer") if value in text]
 

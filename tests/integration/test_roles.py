@@ -13,7 +13,7 @@ def test_what_the_app_role_may_not_do(stubs, database):
     create_entry(stubs, site_id)
     roles = database.query(
         "SELECT DISTINCT usename FROM pg_stat_activity WHERE datname = current_database()"
-        " AND application_name NOT LIKE 'psql%' AND pid <> pg_backend_pid()"
+        " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
     )
     assert roles == [("energy_sites",)]
     forbidden = [
