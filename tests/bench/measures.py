@@ -152,8 +152,8 @@ end
 # --- What a user would pick instead ---
 
 
-def _pgbench(stage, scale, clients, script, **variables):
-    """Transactions a second of a script of one prepared statement."""
+def _pgbench(stage, scale, clients, script, settings="", **variables):
+    """Transactions a second of a script of one prepared statement, in sessions of these settings."""
     file = stage.folder / "pgbench.sql"
     file.write_text(script, encoding="ascii")
     # pgbench counts the time of connecting, too.
@@ -164,7 +164,8 @@ def _pgbench(stage, scale, clients, script, **variables):
         f"--client={clients}", f"--jobs={min(clients, 2)}", f"--time={seconds}", "--progress=1",
         *(f"--define={name}={value}" for name, value in variables.items()),
     ]  # fmt: skip
-    output = _run(command, seconds, env=stage.postgres_environment(), stderr=subprocess.STDOUT)
+    environment = {**stage.postgres_environment(), "PGOPTIONS": settings}
+    output = _run(command, seconds, env=environment, stderr=subprocess.STDOUT)
     total = re.search(r"^tps = ([0-9.]+)", output, re.MULTILINE)
     failed = re.search(r"number of failed transactions: (\d+)", output)
     if not total or (failed and failed.group(1) != "0"):
@@ -196,12 +197,12 @@ INSERT INTO {THEIRS} ({COLUMNS}) VALUES (:id, :site, now(), :soc, :load, :net, t
 
 
 def pgbench_pages(clients, stage, scale):
-    """The page that ListLiveDataEntries gives, from the same table."""
+    """The page that ListLiveDataEntries gives, from the same table, in sessions set as ours are."""
     return _pgbench(stage, scale, clients, f"""
 \\set site random(1, {SITES})
 SELECT {COLUMNS}, create_time FROM {OURS} WHERE site_id = :site
 ORDER BY dt_stamp DESC, id DESC LIMIT 100;
-""")  # fmt: skip
+""", settings="-c plan_cache_mode=force_generic_plan -c enable_seqscan=off")  # fmt: skip
 
 
 def pgbench_days(stage, scale):
