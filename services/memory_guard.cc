@@ -141,7 +141,7 @@ MemoryGuard::~MemoryGuard() {
 void MemoryGuard::Watch() {
   // Headers without end, the fastest way, take some 20 MiB in the longer one.
   constexpr std::chrono::milliseconds kPause(20), kPauseNearLimit(2);
-  constexpr std::chrono::seconds kMemory(10);
+  constexpr std::chrono::seconds kLooksBack(10);
   size_t before = 0;
   auto remembered = std::chrono::steady_clock::time_point();
   std::unique_lock<std::mutex> lock(mutex_);
@@ -150,7 +150,7 @@ void MemoryGuard::Watch() {
     if (resident > most_bytes_ && resident > before) CutSenders();
     before = resident;
     const auto now = std::chrono::steady_clock::now();
-    if (now - remembered >= kMemory) {
+    if (now - remembered >= kLooksBack) {
       Remember();
       remembered = now;
     }
