@@ -15,8 +15,8 @@ from support.calls import (
 )  # fmt: skip
 from support.gateway import server_tls
 from support.ingest import Ingest, numbered, numbers_stored, refused
+from support.metrics import value
 from support.process import wait_until
-from support.prometheus import value
 from support.stubs import Stubs
 from support.watch import Watch
 
