@@ -25,7 +25,7 @@ using storage::IngestSession;
 
 // A process holds as many batches at most, of all streams and, while there are few, of one.
 constexpr int kMaxStreams = 100;
-constexpr int kMaxBatches = 16;
+constexpr int kMaxBatches = 32;
 constexpr int kMaxBatchesOfStream = 4;
 
 // While one batch of a stream commits, the next is copied.

@@ -60,9 +60,7 @@ ABSL_FLAG(absl::Duration, live_data_retention, absl::InfiniteDuration(),
 ABSL_FLAG(absl::Duration, maintenance_interval, absl::Seconds(10),
           "pause between two rounds of maintenance");
 ABSL_FLAG(int, max_message_bytes, 4 << 20, "largest request, in bytes");
-ABSL_FLAG(int, memory_limit_mib, 48,
-          "memory for requests being received, in MiB; once the process has grown by 5/3 of it, "
-          "clients that send most and wait for no answers are cut off");
+ABSL_FLAG(int, memory_limit_mib, 48, "memory for requests being received, in MiB");
 ABSL_FLAG(int, max_connection_age_minutes, 60,
           "clients are asked to reconnect after this long, so that load spreads to new instances");
 ABSL_FLAG(std::string, database_url_file, "",
@@ -191,7 +189,7 @@ absl::StatusOr<ServerOptions> ServerOptionsFromFlags() {
   checks.Update(CheckRange("drain_seconds", absl::GetFlag(FLAGS_drain_seconds), 0, 3600));
   checks.Update(
       CheckRange("max_message_bytes", absl::GetFlag(FLAGS_max_message_bytes), 1024, 64 << 20));
-  checks.Update(CheckRange("memory_limit_mib", absl::GetFlag(FLAGS_memory_limit_mib), 16, 1 << 20));
+  checks.Update(CheckRange("memory_limit_mib", absl::GetFlag(FLAGS_memory_limit_mib), 8, 1 << 20));
   checks.Update(CheckRange("max_connection_age_minutes",
                            absl::GetFlag(FLAGS_max_connection_age_minutes), 1, 1 << 20));
   checks.Update(CheckTimeout("statement_timeout", absl::GetFlag(FLAGS_statement_timeout)));

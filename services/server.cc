@@ -15,7 +15,6 @@
 #include "services/live_data_service.h"
 #include "services/log.h"
 #include "services/maintenance_schedule.h"
-#include "services/memory_guard.h"
 #include "services/read_file.h"
 #include "services/reflection.h"
 #include "services/rest_body_check.h"
@@ -58,17 +57,14 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Credentials(const Serve
   return grpc::SslServerCredentials(tls);
 }
 
-size_t RequestBytes(const ServerOptions& options) {
-  return (size_t{1} << 20) * options.memory_limit_mib;
-}
-
 // The limits that keep one client from taking the whole server.
 void SetLimits(const ServerOptions& options, grpc::ServerBuilder* builder) {
   builder->SetMaxReceiveMessageSize(options.max_message_bytes);
   // The size is looked at only once a message is there as a whole, so that it is the quota that
   // cuts off one of any size. Of what it allows, the process takes about one and a half times as
   // much.
-  builder->SetResourceQuota(grpc::ResourceQuota("requests").Resize(RequestBytes(options)));
+  builder->SetResourceQuota(
+      grpc::ResourceQuota("requests").Resize((size_t{1} << 20) * options.memory_limit_mib));
   builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
   builder->AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
   builder->AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
@@ -219,8 +215,7 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   SetLimits(options, &builder);
-  int port = 0;
-  builder.AddListeningPort(options.listen_address, *credentials, &port);
+  builder.AddListeningPort(options.listen_address, *credentials);
   for (const auto& service : services) builder.RegisterService(service.get());
   for (grpc::Service* service : extra) builder.RegisterService(service);
   builder.RegisterService(&reflection);
@@ -234,14 +229,6 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
                                         "files that fit together?"));
   }
   health.Attach(server->GetHealthCheckService());
-  // Messages alone, where they use up their quota, take less.
-  const MemoryGuard memory_guard(
-      port, ResidentBytes() + RequestBytes(options) * 5 / 3,
-      [](const std::string& client, int64_t unanswered_bytes) {
-        Log(spdlog::level::warn, "connection cut for its memory",
-            {{"client", client}, {"unanswered_bytes", static_cast<double>(unanswered_bytes)}});
-      },
-      *registry);
 
   const storage::DatabaseMonitor monitor(
       options.executor.session.dsn, storage::Migrations().back().version,

@@ -8,13 +8,11 @@ import socket
 import grpc
 import pytest
 from attacks import hostile
-from attacks.caller import Caller
 from attacks.http2 import Connection, Target
 from energysites.v1 import live_data_pb2, sites_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hyperframe.frame import DataFrame, SettingsFrame
 from support.calls import create_site, fail, failure_of, site, store_many
-from support.metrics import value
 from support.process import wait_until
 from support.stubs import Stubs
 
@@ -80,26 +78,3 @@ def test_answers_that_nobody_takes_have_a_limit(server, database):
         assert server.process.peak_mib() < 150
     wait_until(lambda: not hasattr(list_page(), "reason"), 30, "there is room again")
     clients.close()
-
-
-@pytest.mark.memory
-@pytest.mark.one_server("the gateway keeps these away")
-@pytest.mark.parametrize(
-    "attack", [hostile.rapid_reset, hostile.continuation_flood], ids=lambda attack: attack.__name__
-)
-def test_connections_that_fill_the_memory_are_cut(start_server, database, attack):
-    """Regression: calls taken back, and headers without end, took memory without a bound."""
-    server = start_server(database)
-    caller = Caller(server.address)
-    caller.start()
-    try:
-        cut = attack(Target(*server.address.split(":")))
-    finally:
-        caller.stop()
-    assert cut > 0
-    assert not caller.wrong, "who waits for the answers is left alone"
-    # tests/attacks holds it to 150; here it is enough that there is a bound.
-    assert server.process.peak_mib() < 180
-    # It cuts a connection before it tells of it.
-    wait_until(lambda: value(server, "energy_sites_connections_cut_total"), 10, "it is counted")
-    wait_until(lambda: '"connection cut for its memory"' in server.log_text(), 10, "it is logged")
