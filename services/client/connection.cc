@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "services/client/request_id.h"
@@ -130,6 +131,9 @@ bool MayPass(const grpc::Status& status) {
     case grpc::StatusCode::RESOURCE_EXHAUSTED:
     case grpc::StatusCode::DEADLINE_EXCEEDED:
       return true;
+    case grpc::StatusCode::INTERNAL:
+      // As Envoy tells that the server of a stream is gone.
+      return absl::StrContains(status.error_message(), "RST_STREAM");
     default:
       return false;
   }
