@@ -13,7 +13,6 @@
 #include "grpcpp/impl/codegen/proto_utils.h"
 #include "services/entry_failures.h"
 #include "services/errors.h"
-#include "storage/errors.h"
 #include "storage/ingest_repository.h"
 #include "storage/turnstile.h"
 

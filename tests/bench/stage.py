@@ -9,7 +9,7 @@ import time
 from psycopg import conninfo
 from support.envoy import Envoy
 from support.process import BUILD
-from support.server import BINARY, Server, migrate
+from support.server import BINARY, Server, migrate, urls
 
 from tables import Tables
 
@@ -51,8 +51,7 @@ class Stage:
         """Makes the rollups, as a schedule does; returns what went wrong, empty if nothing did."""
         result = subprocess.run(
             [BINARY, "maintain"], capture_output=True, text=True, check=False, timeout=600,
-            env={**os.environ, "DATABASE_URL": self.database.app_url,
-                 "MIGRATE_DATABASE_URL": self.database.owner_url},
+            env={**os.environ, **urls(self.database)},
         )  # fmt: skip
         return "" if result.returncode == 0 else result.stderr.strip()
 
