@@ -30,6 +30,10 @@ constexpr int kMaxBatchesOfStream = 4;
 // While one batch of a stream commits, the next is copied.
 constexpr int kBatchesAtOnce = 2;
 
+// A device streams on one connection, and on a second when it has lost the first. Each may hold a
+// message that never ends, of those that --memory_limit_mib has room for.
+constexpr int kMaxStreamsOfDevice = 2;
+
 constexpr absl::string_view kBatchPath = "batch.";
 
 constexpr char kStartFirst[] = "must be in the first message of the stream";
@@ -389,7 +393,7 @@ IngestMethod::IngestMethod(ServiceContext& context, const std::string& service,
       allocator_(std::move(allocator)),
       observer_(context.metrics, "bidi_stream", service, name),
       batch_entries_(observer_.BatchEntries()),
-      places_(kMaxStreams) {}
+      places_(kMaxStreams, kMaxStreamsOfDevice) {}
 
 IngestMethod::Reactor* IngestMethod::Start(grpc::CallbackServerContext* context) {
   return new Stream(*this, context);

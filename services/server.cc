@@ -171,7 +171,7 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
   };
   storage::LiveDataFeed feed(feed_options);
   Draining draining;
-  StreamPlaces export_places(export_executor.connections());
+  StreamPlaces export_places(export_executor.connections(), export_executor.connections() / 10);
   UntakenAnswers untaken_answers;
   ServiceContext context{executor,
                          export_executor,

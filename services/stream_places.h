@@ -16,9 +16,9 @@
 namespace energysites {
 
 // The streams of one kind that are open at one time in this process. Tokens that are bound to sites
-// are for devices, which are many and not trusted: all those of one subject get a tenth of the
-// places, and one at least. Callers that are bound to no sites get what there is. Safe from any
-// thread; outlives its places.
+// are for devices, which are many and not trusted: all those of one subject get a few of the
+// places. Callers that are bound to no sites get what there is. Safe from any thread; outlives its
+// places.
 class StreamPlaces {
  public:
   // A place, until it is destroyed.
@@ -37,10 +37,12 @@ class StreamPlaces {
     const std::string subject_;
   };
 
-  // `all` is how many streams of the kind the process takes.
-  explicit StreamPlaces(size_t all) : all_(all), most_of_subject_(std::max<size_t>(all / 10, 1)) {}
+  // `all` is how many streams of the kind the process takes; `most_of_subject` how many of them one
+  // subject gets, and one at least.
+  StreamPlaces(size_t all, size_t most_of_subject)
+      : all_(all), most_of_subject_(std::max<size_t>(most_of_subject, 1)) {}
 
-  // Makes `place` one for the caller. Returns RESOURCE_EXHAUSTED if the caller has its tenth, or
+  // Makes `place` one for the caller. Returns RESOURCE_EXHAUSTED if the caller has its share, or
   // all are taken.
   absl::Status Take(const Caller& caller, std::unique_ptr<Place>& place);
 

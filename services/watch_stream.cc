@@ -144,7 +144,7 @@ WatchMethod::WatchMethod(ServiceContext& context, const std::string& service,
     : feed_(context.live_data_feed),
       draining_(context.draining),
       gate_(std::move(gate)),
-      places_(feed_.most_watchers()),
+      places_(feed_.most_watchers(), feed_.most_watchers() / 10),
       observer_(context.metrics, "server_stream", service, name) {}
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchMethod::Start(grpc::CallbackServerContext* context,

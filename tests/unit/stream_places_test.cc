@@ -26,7 +26,7 @@ class StreamPlacesTest : public testing::Test {
     return "";
   }
 
-  StreamPlaces places_{20};
+  StreamPlaces places_{20, 2};
   std::vector<std::unique_ptr<StreamPlaces::Place>> taken_;
   const Caller backend_ = {"backend", std::nullopt};
   const Caller device_ = {"device", {{1}}};
@@ -34,7 +34,7 @@ class StreamPlacesTest : public testing::Test {
   const Caller device_unbound_ = {"device", std::nullopt};
 };
 
-TEST_F(StreamPlacesTest, ADeviceHasATenth) {
+TEST_F(StreamPlacesTest, ADeviceHasAShare) {
   for (int i = 0; i < 3; ++i) EXPECT_EQ(Take(device_unbound_), "");
   for (int i = 0; i < 2; ++i) EXPECT_EQ(Take(device_), "");
   EXPECT_EQ(Take(device_), "TOO_MANY_STREAMS");
