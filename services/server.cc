@@ -1,5 +1,8 @@
 #include "services/server.h"
 
+#include <sys/resource.h>
+
+#include <algorithm>
 #include <csignal>
 #include <memory>
 #include <mutex>
@@ -12,6 +15,7 @@
 #include "grpcpp/health_check_service_interface.h"
 #include "services/admin_server.h"
 #include "services/configurations_service.h"
+#include "services/connection_guard.h"
 #include "services/live_data_service.h"
 #include "services/log.h"
 #include "services/maintenance_schedule.h"
@@ -32,6 +36,8 @@ constexpr int kMaxStreamsPerConnection = 1000;
 // through (MAX_HEADERS_KIB in deploy/envoy/gateway/listener.py) with 32 bytes for each of its
 // headers.
 constexpr int kMaxMetadataBytes = 64 << 10;
+// Until the process has grown by this much since its start, nobody is cut off.
+constexpr size_t kUnguardedBytes = 32 << 20;
 constexpr int kHandshakeTimeoutMs = 10'000;
 constexpr int kMaxIdleMs = 5 * 60'000;
 constexpr int kAgeGraceMs = 60'000;
@@ -57,15 +63,30 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> Credentials(const Serve
   return grpc::SslServerCredentials(tls);
 }
 
+// For messages being received.
+int64_t RequestBytes(const ServerOptions& options) {
+  return (int64_t{1} << 20) * options.memory_limit_mib;
+}
+
+// Each connection takes up to 40 KiB before its first call, so that their number is limited, where
+// the system does not do so, by that of descriptors. accept.cc keeps some of those.
+void LimitDescriptors(rlim_t database_connections) {
+  constexpr rlim_t kMost = 2048;
+  rlimit limit = {};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = std::min(limit.rlim_cur, kMost + database_connections);
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 // The limits that keep one client from taking the whole server.
 void SetLimits(const ServerOptions& options, grpc::ServerBuilder* builder) {
   builder->SetMaxReceiveMessageSize(options.max_message_bytes);
   // The size is looked at only once a message is there as a whole, so that it is the quota that
   // cuts off one of any size. Of what it allows, the process takes about one and a half times as
   // much.
-  builder->SetResourceQuota(
-      grpc::ResourceQuota("requests").Resize((size_t{1} << 20) * options.memory_limit_mib));
+  builder->SetResourceQuota(grpc::ResourceQuota("requests").Resize(RequestBytes(options)));
   builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
+  builder->AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, 1);  // For the ConnectionGuard.
   builder->AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
   builder->AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
   // gRPC inflates a message whole before it looks at its size: 250 KiB may become 256 MiB. So a
@@ -165,6 +186,8 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
   storage::Executor ingest_executor(Counted(options.ingest_executor, "ingest", *registry));
   const std::vector<storage::Executor*> executors = {&executor, &export_executor, &ingest_executor};
   for (storage::Executor* each : executors) each->SetDatabaseAvailable(false);
+  LimitDescriptors(executor.connections() + export_executor.connections() +
+                   ingest_executor.connections());
   storage::LiveDataFeedOptions feed_options = options.live_data_feed;
   feed_options.on_fault = [](const absl::Status& fault) {
     Log(spdlog::level::err, "watchers wait", {{"fault", fault.message()}});
@@ -215,7 +238,8 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   SetLimits(options, &builder);
-  builder.AddListeningPort(options.listen_address, *credentials);
+  int port = 0;
+  builder.AddListeningPort(options.listen_address, *credentials, &port);
   for (const auto& service : services) builder.RegisterService(service.get());
   for (grpc::Service* service : extra) builder.RegisterService(service);
   builder.RegisterService(&reflection);
@@ -229,6 +253,14 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
                                         "files that fit together?"));
   }
   health.Attach(server->GetHealthCheckService());
+  const ConnectionGuard connection_guard(
+      port,
+      {ResidentBytes() + kUnguardedBytes, kMaxStreamsPerConnection, options.max_message_bytes,
+       RequestBytes(options) / 2},
+      [](const std::string& client, const char* reason) {
+        Log(spdlog::level::warn, "connection cut", {{"client", client}, {"reason", reason}});
+      },
+      *registry);
 
   const storage::DatabaseMonitor monitor(
       options.executor.session.dsn, storage::Migrations().back().version,

@@ -1,0 +1,87 @@
+// Cuts off clients that take memory which gRPC does not bound.
+#ifndef SERVICES_CONNECTION_GUARD_H_
+#define SERVICES_CONNECTION_GUARD_H_
+
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "prometheus/counter.h"
+#include "prometheus/registry.h"
+
+namespace energysites {
+
+// gRPC 1.51 counts messages against its quota, but neither calls that were taken back before the
+// server came to them nor headers that never end; and where messages use the quota up, it refuses
+// anybody's. While the process takes much memory, this resets the TCP connections of clients that
+// do what none does that keeps to the server's limits:
+//
+//   - Calls taken back: by all such clients together more than a thousand in a second, while less
+//     than one in ten calls of each comes to its end (rapid reset).
+//   - Unfinished messages or headers, which are what a client sent since its last whole message:
+//     more than twice the largest messages of all its calls, or the most of all clients while they
+//     have more together than there is room for (CONTINUATION flood, messages without their end).
+//
+// How much a client sends says nothing: who uploads sends much, too. The counts of calls and
+// messages are those of gRPC's channelz, which the server must have enabled.
+class ConnectionGuard {
+ public:
+  struct Limits {
+    size_t memory_bytes = 0;  // Of the process. While it takes less, nobody is cut off.
+    int64_t calls_of_connection = 0;
+    int64_t message_bytes = 0;
+    int64_t unfinished_bytes = 0;  // Of all connections.
+  };
+  struct Socket {
+    int descriptor = 0;
+    uint64_t number = 0;  // Never given twice, as descriptors are.
+  };
+  // Called on the guard's thread.
+  using OnCut = std::function<void(const std::string& client, const char* reason)>;
+
+  // Has a thread of its own. `port` is where clients connect. The registry outlives it.
+  ConnectionGuard(int port, const Limits& limits, OnCut on_cut, prometheus::Registry& registry);
+  ~ConnectionGuard();
+  ConnectionGuard(const ConnectionGuard&) = delete;
+  ConnectionGuard& operator=(const ConnectionGuard&) = delete;
+
+ private:
+  // What there is to remember of a connection.
+  struct Seen {
+    int64_t progress = 0;        // Whole messages, and calls that came to their end.
+    int64_t received_bytes = 0;  // When `progress` last changed, or there were no calls.
+    int64_t taken_back = 0;      // At the start of the period, as is the next.
+    int64_t finished = 0;
+  };
+  struct Suspect {
+    std::string client;
+    Socket socket;
+  };
+
+  void Watch();
+  void Look(bool may_cut, bool period_ends);
+  void CutOff(const std::vector<Suspect>& suspects, const char* reason);
+
+  const int port_;
+  const Limits limits_;
+  const OnCut on_cut_;
+  prometheus::Counter& cut_;
+  std::map<uint64_t, Seen> seen_;  // By the number of the socket.
+  std::mutex mutex_;
+  std::condition_variable stop_;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+// The memory that this process takes, in bytes; 0 if it cannot be read.
+size_t ResidentBytes();
+
+}  // namespace energysites
+
+#endif  // SERVICES_CONNECTION_GUARD_H_
