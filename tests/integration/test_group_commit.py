@@ -13,6 +13,7 @@ from energysites.v1 import configurations_pb2, live_data_pb2, sites_pb2
 from support.calls import (
     JUNE, configuration, create_site, entry, failure_of, new_uuid, outcome, stamp,
 )  # fmt: skip
+from support.metrics import counted
 from support.process import wait_until
 
 JULY = JUNE + 30 * 86400
@@ -170,7 +171,13 @@ def test_a_locked_site_keeps_only_its_own_calls_waiting(stubs, database, site):
 
 
 @pytest.mark.one_server("the calls of one process ride together")
-def test_a_call_that_was_given_up_is_not_stored(stubs, database, site):
+def test_a_call_that_was_given_up_is_not_stored(server, stubs, database, site):
+    def given_up_in_the_server():
+        method = {"grpc_method": "CreateLiveDataEntry"}
+        return sum(counted([server], "grpc_server_handled_total", grpc_code=code, **method)
+                   for code in ("Canceled", "DeadlineExceeded"))  # fmt: skip
+
+    before = given_up_in_the_server()
     ride = Ride(stubs, database, site)
     ride.add(request(site, soc=40), timeout=1)
     ride.add(request(site, soc=41))
@@ -179,6 +186,8 @@ def test_a_call_that_was_given_up_is_not_stored(stubs, database, site):
     def wait_for_the_deadline():
         started = stubs.live_data.CreateLiveDataEntry.future(request(site, soc=42), timeout=2)
         given_up.append(failure_of(started.exception(timeout=30)))
+        # The client knows first.
+        wait_until(lambda: given_up_in_the_server() == before + 2, 30, "the server gave them up")
 
     late, stored = ride.outcomes(wait_for_the_deadline)
     assert late.code == "DEADLINE_EXCEEDED"
