@@ -265,11 +265,14 @@ void ConnectionGuard::Look(bool may_cut, bool period_ends) {
       taken_back_by_all += taken_back;
     }
     if (unfinished_bytes > connection.calls * 2 * limits_.message_bytes) endless.push_back(suspect);
-    if (unfinished_bytes > most_unfinished_bytes) {
-      most_unfinished_bytes = unfinished_bytes;
-      most_unfinished = suspect;
+    // Other clients may have to wait with the rest of a message, where the server does not read on.
+    if (connection.messages < connection.calls) {
+      unfinished_bytes_of_all += unfinished_bytes;
+      if (unfinished_bytes > most_unfinished_bytes) {
+        most_unfinished_bytes = unfinished_bytes;
+        most_unfinished = suspect;
+      }
     }
-    unfinished_bytes_of_all += unfinished_bytes;
   }
   if (!may_cut) return;
   if (taken_back_by_all > kMostTakenBack) CutOff(flooding, "calls taken back");

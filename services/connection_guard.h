@@ -25,8 +25,9 @@ namespace energysites {
 //   - Calls taken back: by all such clients together more than a thousand in a second, while less
 //     than one in ten calls of each comes to its end (rapid reset).
 //   - Unfinished messages or headers, which are what a client sent since its last whole message:
-//     more than twice the largest messages of all its calls, or the most of all clients while they
-//     have more together than there is room for (CONTINUATION flood, messages without their end).
+//     more than twice the largest messages of all its calls; or, of clients with fewer whole
+//     messages than calls, the most while they have more together than there is room for
+//     (CONTINUATION flood, messages without their end).
 //
 // How much a client sends says nothing: who uploads sends much, too. The counts of calls and
 // messages are those of gRPC's channelz, which the server must have enabled.

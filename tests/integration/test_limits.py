@@ -142,7 +142,7 @@ def test_who_keeps_to_the_limits_is_never_cut(start_server, database):
         writers = [threads.submit(write, OWN_CONNECTION if number % 2 else ()) for number in range(8)]
         try:
             wait_until(lambda: server.process.memory_mib() > idle + 40, 60, "memory is short")
-            take_back(server.address, 500)
+            take_back(server.address, 200)
         finally:
             enough.set()
         for writer in writers:
