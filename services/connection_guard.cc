@@ -218,13 +218,14 @@ void ConnectionGuard::Watch() {
     const steady_clock::time_point now = steady_clock::now();
     const bool may_cut = ResidentBytes() > limits_.memory_bytes;
     const bool period_ends = now - period_start >= kPeriod;
-    if (may_cut || period_ends) Look(may_cut, period_ends);
+    const bool hurry = (may_cut || period_ends) && Look(may_cut, period_ends);
     if (period_ends) period_start = now;
-    pause = std::max(kPause, steady_clock::now() - now);
+    // A look at many connections takes its time.
+    pause = std::max(kPause, (steady_clock::now() - now) * (hurry ? 1 : 20));
   }
 }
 
-void ConnectionGuard::Look(bool may_cut, bool period_ends) {
+bool ConnectionGuard::Look(bool may_cut, bool period_ends) {
   // Of all connections together, in a period. What the server handles in a fraction of it.
   constexpr int64_t kMostTakenBack = 1000;
   // A client that took fewer back is not one of those who flood.
@@ -253,14 +254,16 @@ void ConnectionGuard::Look(bool may_cut, bool period_ends) {
         std::max<int64_t>(connection.calls - limits_.calls_of_connection, 0);
     const int64_t taken_back = all_taken_back - seen.taken_back;
     const int64_t finished = connection.finished - seen.finished;
+    const int64_t messages = connection.messages - seen.messages;
     if (period_ends) {
       seen.taken_back = all_taken_back;
       seen.finished = connection.finished;
+      seen.messages = connection.messages;
     }
     seen_[socket->second.number] = seen;
 
     const Suspect suspect = {connection.client, socket->second};
-    if (taken_back >= kFewTakenBack && taken_back > 10 * finished) {
+    if (taken_back >= kFewTakenBack && taken_back > 10 * finished && taken_back > 2 * messages) {
       flooding.push_back(suspect);
       taken_back_by_all += taken_back;
     }
@@ -274,12 +277,14 @@ void ConnectionGuard::Look(bool may_cut, bool period_ends) {
       }
     }
   }
-  if (!may_cut) return;
+  const bool suspicious = taken_back_by_all + unfinished_bytes_of_all > 0 || !endless.empty();
+  if (!may_cut) return suspicious;
   if (taken_back_by_all > kMostTakenBack) CutOff(flooding, "calls taken back");
   if (endless.empty() && unfinished_bytes_of_all > limits_.unfinished_bytes) {
     endless.push_back(most_unfinished);
   }
   CutOff(endless, "unfinished messages");
+  return suspicious;
 }
 
 void ConnectionGuard::CutOff(const std::vector<Suspect>& suspects, const char* reason) {

@@ -18,19 +18,21 @@
 namespace energysites {
 
 // gRPC 1.51 counts messages against its quota, but neither calls that were taken back before the
-// server came to them nor headers that never end; and where messages use the quota up, it refuses
-// anybody's. While the process takes much memory, this resets the TCP connections of clients that
-// do what none does that keeps to the server's limits:
+// server came to them nor headers that never end. While the process takes much memory, this resets
+// the TCP connections of clients that do what those hardly do that keep to the server's limits:
 //
-//   - Calls taken back: by all such clients together more than a thousand in a second, while less
-//     than one in ten calls of each comes to its end (rapid reset).
+//   - Calls taken back: by all such clients together more than a thousand in a second, most of them
+//     before their message came, while less than one in ten calls of each comes to its end (rapid
+//     reset). Calls that end by their deadline have brought their message.
 //   - Unfinished messages or headers, which are what a client sent since its last whole message:
 //     more than twice the largest messages of all its calls; or, of clients with fewer whole
 //     messages than calls, the most while they have more together than there is room for
 //     (CONTINUATION flood, messages without their end).
 //
-// How much a client sends says nothing: who uploads sends much, too. The counts of calls and
-// messages are those of gRPC's channelz, which the server must have enabled.
+// It knows the bytes on the wire, not what gRPC makes of them: headers of one byte, calls that are
+// left open by the ten thousand and floods beside other calls pass it. Those are Envoy's to keep
+// away. The counts of calls and messages are those of gRPC's channelz, which the server must have
+// enabled.
 class ConnectionGuard {
  public:
   struct Limits {
@@ -57,8 +59,9 @@ class ConnectionGuard {
   struct Seen {
     int64_t progress = 0;        // Whole messages, and calls that came to their end.
     int64_t received_bytes = 0;  // When `progress` last changed, or there were no calls.
-    int64_t taken_back = 0;      // At the start of the period, as is the next.
+    int64_t taken_back = 0;      // At the start of the period, as are the next.
     int64_t finished = 0;
+    int64_t messages = 0;
   };
   struct Suspect {
     std::string client;
@@ -66,7 +69,8 @@ class ConnectionGuard {
   };
 
   void Watch();
-  void Look(bool may_cut, bool period_ends);
+  // Returns whether somebody may be flooding.
+  bool Look(bool may_cut, bool period_ends);
   void CutOff(const std::vector<Suspect>& suspects, const char* reason);
 
   const int port_;

