@@ -161,13 +161,14 @@ def test_connections_that_flood_are_cut(start_server, database, attack):
     caller = Caller(server.address)
     caller.start()
     try:
-        cut = attack(Target(*server.address.split(":")), scale=3)
+        cut = attack(Target(*server.address.split(":")), scale=10)
     finally:
         caller.stop()
     assert cut > 0
     assert not caller.wrong, "who waits for the answers is left alone"
-    # tests/attacks holds a release to 150; here it is enough that there is a bound.
-    assert server.process.peak_mib() < 250
+    # tests/attacks holds a release to 150, where others do not take its processors. Calls taken back
+    # would come to 2,400.
+    assert server.process.peak_mib() < 600
     # It cuts a connection before it tells of it.
     wait_until(lambda: value(server, "energy_sites_connections_cut_total"), 10, "it is counted")
     wait_until(lambda: '"connection cut"' in server.log_text(), 10, "it is logged")
