@@ -11,7 +11,6 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
-#include <fstream>
 #include <utility>
 #include <vector>
 
@@ -21,6 +20,7 @@
 #include "absl/strings/string_view.h"
 #include "google/protobuf/struct.pb.h"
 #include "google/protobuf/util/json_util.h"
+#include "services/process_metrics.h"
 
 namespace energysites {
 namespace {
@@ -49,19 +49,23 @@ std::string ClientOf(absl::string_view address_bytes, int port) {
   return absl::StrCat(host, " port ", port);
 }
 
-// Which port an address names, and what ClientOf says of it.
-std::pair<int, std::string> Describe(const sockaddr_storage& address) {
+// Of an IPv4 or IPv6 address; 0 of any other.
+int PortOf(const sockaddr_storage& address) {
   if (address.ss_family == AF_INET) {
-    const auto& ipv4 = reinterpret_cast<const sockaddr_in&>(address);
-    const int port = ntohs(ipv4.sin_port);
-    return {port, ClientOf({reinterpret_cast<const char*>(&ipv4.sin_addr), 4}, port)};
+    return ntohs(reinterpret_cast<const sockaddr_in&>(address).sin_port);
   }
   if (address.ss_family == AF_INET6) {
-    const auto& ipv6 = reinterpret_cast<const sockaddr_in6&>(address);
-    const int port = ntohs(ipv6.sin6_port);
-    return {port, ClientOf({reinterpret_cast<const char*>(&ipv6.sin6_addr), 16}, port)};
+    return ntohs(reinterpret_cast<const sockaddr_in6&>(address).sin6_port);
   }
-  return {0, ""};
+  return 0;
+}
+
+std::string ClientOf(const sockaddr_storage& address) {
+  const bool is_ipv4 = address.ss_family == AF_INET;
+  const void* bytes = &reinterpret_cast<const sockaddr_in6&>(address).sin6_addr;
+  if (is_ipv4) bytes = &reinterpret_cast<const sockaddr_in&>(address).sin_addr;
+  return ClientOf({static_cast<const char*>(bytes), is_ipv4 ? size_t{4} : size_t{16}},
+                  PortOf(address));
 }
 
 // Those of clients that are connected to `port`, by client.
@@ -76,10 +80,10 @@ std::map<std::string, Socket> SocketsOf(int port) {
     // A listening socket has no peer.
     if (absl::SimpleAtoi(file->path().filename().string(), &socket.descriptor) &&
         getsockname(socket.descriptor, reinterpret_cast<sockaddr*>(&here), &here_size) == 0 &&
-        Describe(here).first == port &&
+        PortOf(here) == port &&
         getpeername(socket.descriptor, reinterpret_cast<sockaddr*>(&client), &client_size) == 0 &&
         GetOption(socket.descriptor, SOL_SOCKET, SO_COOKIE, &socket.number)) {
-      sockets.emplace(Describe(client).second, socket);
+      sockets.emplace(ClientOf(client), socket);
     }
   }
   return sockets;
@@ -178,13 +182,6 @@ std::vector<Connection> Connections() {
 }
 
 }  // namespace
-
-size_t ResidentBytes() {
-  static const auto page_bytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-  size_t all_pages = 0, resident_pages = 0;
-  std::ifstream("/proc/self/statm") >> all_pages >> resident_pages;
-  return resident_pages * page_bytes;
-}
 
 ConnectionGuard::ConnectionGuard(int port, const Limits& limits, OnCut on_cut,
                                  prometheus::Registry& registry)

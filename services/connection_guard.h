@@ -84,9 +84,6 @@ class ConnectionGuard {
   std::thread thread_;
 };
 
-// The memory that this process takes, in bytes; 0 if it cannot be read.
-size_t ResidentBytes();
-
 }  // namespace energysites
 
 #endif  // SERVICES_CONNECTION_GUARD_H_

@@ -61,14 +61,20 @@ int OpenFiles() {
 
 }  // namespace
 
+size_t ResidentBytes() {
+  static const auto page_bytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  size_t all_pages = 0, resident_pages = 0;
+  std::ifstream("/proc/self/statm") >> all_pages >> resident_pages;
+  return resident_pages * page_bytes;
+}
+
 std::vector<MetricFamily> ProcessMetrics() {
   // Numbered as in proc(5), where `state` is the third.
   constexpr size_t kUserTicks = 14 - 3, kSystemTicks = 15 - 3, kStartTicks = 22 - 3,
-                   kVirtualBytes = 23 - 3, kResidentPages = 24 - 3;
+                   kVirtualBytes = 23 - 3;
   const std::vector<std::string> stat = Stat();
-  if (stat.size() <= kResidentPages) return {};
+  if (stat.size() <= kVirtualBytes) return {};
   const double ticks_per_second = static_cast<double>(sysconf(_SC_CLK_TCK));
-  const double page_bytes = static_cast<double>(sysconf(_SC_PAGESIZE));
   static const double boot_seconds = BootSeconds();
   rlimit files = {};
   getrlimit(RLIMIT_NOFILE, &files);
@@ -77,7 +83,7 @@ std::vector<MetricFamily> ProcessMetrics() {
              MetricType::Counter,
              (NumberOf(stat[kUserTicks]) + NumberOf(stat[kSystemTicks])) / ticks_per_second),
       Single("process_resident_memory_bytes", "Memory in use, in bytes.", MetricType::Gauge,
-             NumberOf(stat[kResidentPages]) * page_bytes),
+             static_cast<double>(ResidentBytes())),
       Single("process_virtual_memory_bytes", "Address space in use, in bytes.", MetricType::Gauge,
              NumberOf(stat[kVirtualBytes])),
       Single("process_start_time_seconds", "Start of the process, in seconds since 1970.",

@@ -2,6 +2,7 @@
 #ifndef SERVICES_PROCESS_METRICS_H_
 #define SERVICES_PROCESS_METRICS_H_
 
+#include <cstddef>
 #include <vector>
 
 #include "prometheus/metric_family.h"
@@ -10,6 +11,9 @@ namespace energysites {
 
 // Memory, CPU time, open files and the time of start. What cannot be read is left out.
 std::vector<prometheus::MetricFamily> ProcessMetrics();
+
+// The memory that this process takes, in bytes; 0 if it cannot be read.
+size_t ResidentBytes();
 
 }  // namespace energysites
 

@@ -19,6 +19,7 @@
 #include "services/live_data_service.h"
 #include "services/log.h"
 #include "services/maintenance_schedule.h"
+#include "services/process_metrics.h"
 #include "services/read_file.h"
 #include "services/reflection.h"
 #include "services/rest_body_check.h"
