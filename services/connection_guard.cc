@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -37,7 +38,7 @@ bool GetOption(int descriptor, int level, int name, T* value) {
 }
 
 // An address and port. channelz writes IPv4 addresses within IPv6 as IPv4.
-std::string ClientOf(absl::string_view address_bytes, int port) {
+std::string EndpointOf(absl::string_view address_bytes, int port) {
   constexpr absl::string_view kMapped("\0\0\0\0\0\0\0\0\0\0\xff\xff", 12);
   if (address_bytes.size() == 16 && address_bytes.substr(0, 12) == kMapped) {
     address_bytes.remove_prefix(12);
@@ -49,28 +50,33 @@ std::string ClientOf(absl::string_view address_bytes, int port) {
   return absl::StrCat(host, " port ", port);
 }
 
-// Of an IPv4 or IPv6 address; 0 of any other.
-int PortOf(const sockaddr_storage& address) {
+std::string EndpointOf(const sockaddr_storage& address) {
   if (address.ss_family == AF_INET) {
-    return ntohs(reinterpret_cast<const sockaddr_in&>(address).sin_port);
+    const auto& ipv4 = reinterpret_cast<const sockaddr_in&>(address);
+    return EndpointOf({reinterpret_cast<const char*>(&ipv4.sin_addr), sizeof(ipv4.sin_addr)},
+                      ntohs(ipv4.sin_port));
   }
   if (address.ss_family == AF_INET6) {
-    return ntohs(reinterpret_cast<const sockaddr_in6&>(address).sin6_port);
+    const auto& ipv6 = reinterpret_cast<const sockaddr_in6&>(address);
+    return EndpointOf({reinterpret_cast<const char*>(&ipv6.sin6_addr), sizeof(ipv6.sin6_addr)},
+                      ntohs(ipv6.sin6_port));
   }
-  return 0;
+  return "";
 }
 
-std::string ClientOf(const sockaddr_storage& address) {
-  const bool is_ipv4 = address.ss_family == AF_INET;
-  const void* bytes = &reinterpret_cast<const sockaddr_in6&>(address).sin6_addr;
-  if (is_ipv4) bytes = &reinterpret_cast<const sockaddr_in&>(address).sin_addr;
-  return ClientOf({static_cast<const char*>(bytes), is_ipv4 ? size_t{4} : size_t{16}},
-                  PortOf(address));
-}
+// The two ends of a connection, which no two have alike.
+struct Ends {
+  std::string here;
+  std::string client;
 
-// Those of clients that are connected to `port`, by client.
-std::map<std::string, Socket> SocketsOf(int port) {
-  std::map<std::string, Socket> sockets;
+  bool operator<(const Ends& other) const {
+    return std::tie(client, here) < std::tie(other.client, other.here);
+  }
+};
+
+// Those of the process that are connected.
+std::map<Ends, Socket> Sockets() {
+  std::map<Ends, Socket> sockets;
   std::error_code error;
   for (std::filesystem::directory_iterator file("/proc/self/fd", error), end; file != end;
        file.increment(error)) {
@@ -79,11 +85,10 @@ std::map<std::string, Socket> SocketsOf(int port) {
     socklen_t here_size = sizeof(here), client_size = sizeof(client);
     // A listening socket has no peer.
     if (absl::SimpleAtoi(file->path().filename().string(), &socket.descriptor) &&
-        getsockname(socket.descriptor, reinterpret_cast<sockaddr*>(&here), &here_size) == 0 &&
-        PortOf(here) == port &&
         getpeername(socket.descriptor, reinterpret_cast<sockaddr*>(&client), &client_size) == 0 &&
+        getsockname(socket.descriptor, reinterpret_cast<sockaddr*>(&here), &here_size) == 0 &&
         GetOption(socket.descriptor, SOL_SOCKET, SO_COOKIE, &socket.number)) {
-      sockets.emplace(ClientOf(client), socket);
+      sockets.emplace(Ends{EndpointOf(here), EndpointOf(client)}, socket);
     }
   }
   return sockets;
@@ -134,12 +139,19 @@ int64_t Number(const Struct& from, const char* name) {
 
 // A connection as gRPC sees it. Counts are since its beginning.
 struct Connection {
-  std::string client;
+  Ends ends;
   int64_t calls = 0;     // Under way.
   int64_t finished = 0;  // Calls that both sides ended.
   int64_t taken_back = 0;
   int64_t messages = 0;  // Whole ones, of both sides.
 };
+
+std::string EndpointOf(const Value& address) {
+  const Struct& tcp = Field(address.struct_value(), "tcpip_address").struct_value();
+  std::string bytes;
+  absl::Base64Unescape(Field(tcp, "ip_address").string_value(), &bytes);
+  return EndpointOf(bytes, static_cast<int>(Field(tcp, "port").number_value()));
+}
 
 Connection ConnectionOf(const Struct& socket) {
   const Struct& data = Field(socket, "data").struct_value();
@@ -150,11 +162,7 @@ Connection ConnectionOf(const Struct& socket) {
   connection.calls = std::max<int64_t>(
       Number(data, "streamsStarted") - connection.finished - connection.taken_back, 0);
   connection.messages = Number(data, "messagesSent") + Number(data, "messagesReceived");
-  const Struct& remote =
-      Field(Field(socket, "remote").struct_value(), "tcpip_address").struct_value();
-  std::string address;
-  absl::Base64Unescape(Field(remote, "ip_address").string_value(), &address);
-  connection.client = ClientOf(address, static_cast<int>(Field(remote, "port").number_value()));
+  connection.ends = {EndpointOf(Field(socket, "local")), EndpointOf(Field(socket, "remote"))};
   return connection;
 }
 
@@ -183,10 +191,8 @@ std::vector<Connection> Connections() {
 
 }  // namespace
 
-ConnectionGuard::ConnectionGuard(int port, const Limits& limits, OnCut on_cut,
-                                 prometheus::Registry& registry)
-    : port_(port),
-      limits_(limits),
+ConnectionGuard::ConnectionGuard(const Limits& limits, OnCut on_cut, prometheus::Registry& registry)
+    : limits_(limits),
       on_cut_(std::move(on_cut)),
       cut_(prometheus::BuildCounter()
                .Name("energy_sites_connections_cut_total")
@@ -228,13 +234,13 @@ bool ConnectionGuard::Look(bool may_cut, bool period_ends) {
   // A client that took fewer back is not one of those who flood.
   constexpr int64_t kFewTakenBack = 100;
 
-  const std::map<std::string, Socket> sockets = SocketsOf(port_);
+  const std::map<Ends, Socket> sockets = Sockets();
   const std::map<uint64_t, Seen> before = std::exchange(seen_, {});
   std::vector<Suspect> flooding, endless;
   int64_t taken_back_by_all = 0, unfinished_bytes_of_all = 0, most_unfinished_bytes = 0;
   Suspect most_unfinished;
   for (const Connection& connection : Connections()) {
-    const auto socket = sockets.find(connection.client);
+    const auto socket = sockets.find(connection.ends);
     if (socket == sockets.end()) continue;
     const auto earlier = before.find(socket->second.number);
     Seen seen = earlier == before.end() ? Seen() : earlier->second;
@@ -249,18 +255,16 @@ bool ConnectionGuard::Look(bool may_cut, bool period_ends) {
     const int64_t all_taken_back =
         connection.taken_back +
         std::max<int64_t>(connection.calls - limits_.calls_of_connection, 0);
-    const int64_t taken_back = all_taken_back - seen.taken_back;
-    const int64_t finished = connection.finished - seen.finished;
-    const int64_t messages = connection.messages - seen.messages;
+    const int64_t taken_back = all_taken_back - seen.taken_back_before;
+    const int64_t progress_of_period = progress - seen.progress_before;
     if (period_ends) {
-      seen.taken_back = all_taken_back;
-      seen.finished = connection.finished;
-      seen.messages = connection.messages;
+      seen.taken_back_before = all_taken_back;
+      seen.progress_before = progress;
     }
     seen_[socket->second.number] = seen;
 
-    const Suspect suspect = {connection.client, socket->second};
-    if (taken_back >= kFewTakenBack && taken_back > 10 * finished && taken_back > 2 * messages) {
+    const Suspect suspect = {connection.ends.client, socket->second};
+    if (taken_back >= kFewTakenBack && taken_back > 10 * progress_of_period) {
       flooding.push_back(suspect);
       taken_back_by_all += taken_back;
     }

@@ -21,9 +21,9 @@ namespace energysites {
 // server came to them nor headers that never end. While the process takes much memory, this resets
 // the TCP connections of clients that do what those hardly do that keep to the server's limits:
 //
-//   - Calls taken back: by all such clients together more than a thousand in a second, most of them
-//     before their message came, while less than one in ten calls of each comes to its end (rapid
-//     reset). Calls that end by their deadline have brought their message.
+//   - Calls taken back: by all such clients together more than a thousand in a second, while not
+//     one in ten of each brings its message or comes to its end (rapid reset). Calls that end by
+//     their deadline have brought their message.
 //   - Unfinished messages or headers, which are what a client sent since its last whole message:
 //     more than twice the largest messages of all its calls; or, of clients with fewer whole
 //     messages than calls, the most while they have more together than there is room for
@@ -48,8 +48,8 @@ class ConnectionGuard {
   // Called on the guard's thread.
   using OnCut = std::function<void(const std::string& client, const char* reason)>;
 
-  // Has a thread of its own. `port` is where clients connect. The registry outlives it.
-  ConnectionGuard(int port, const Limits& limits, OnCut on_cut, prometheus::Registry& registry);
+  // Has a thread of its own. The registry outlives it.
+  ConnectionGuard(const Limits& limits, OnCut on_cut, prometheus::Registry& registry);
   ~ConnectionGuard();
   ConnectionGuard(const ConnectionGuard&) = delete;
   ConnectionGuard& operator=(const ConnectionGuard&) = delete;
@@ -59,9 +59,9 @@ class ConnectionGuard {
   struct Seen {
     int64_t progress = 0;        // Whole messages, and calls that came to their end.
     int64_t received_bytes = 0;  // When `progress` last changed, or there were no calls.
-    int64_t taken_back = 0;      // At the start of the period, as are the next.
-    int64_t finished = 0;
-    int64_t messages = 0;
+    // At the start of the period.
+    int64_t progress_before = 0;
+    int64_t taken_back_before = 0;
   };
   struct Suspect {
     std::string client;
@@ -73,7 +73,6 @@ class ConnectionGuard {
   bool Look(bool may_cut, bool period_ends);
   void CutOff(const std::vector<Suspect>& suspects, const char* reason);
 
-  const int port_;
   const Limits limits_;
   const OnCut on_cut_;
   prometheus::Counter& cut_;

@@ -255,7 +255,6 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
   }
   health.Attach(server->GetHealthCheckService());
   const ConnectionGuard connection_guard(
-      port,
       {ResidentBytes() + kUnguardedBytes, kMaxStreamsPerConnection, options.max_message_bytes,
        RequestBytes(options)},
       [](const std::string& client, const char* reason) {

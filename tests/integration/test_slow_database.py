@@ -1,12 +1,11 @@
 """Queries that wait: cancellation, deadlines, lock timeouts and a full queue."""
 
-import contextlib
 import time
 
 import pytest
 from energysites.v1 import sites_pb2
 
-from support.calls import create_site, fail, site
+from support.calls import create_site, fail, locked, site
 from support.metrics import value
 from support.process import wait_until
 
@@ -15,15 +14,6 @@ LIST = sites_pb2.ListSitesRequest()
 WAITING = (
     "SELECT pid FROM pg_stat_activity WHERE usename = 'energy_sites' AND wait_event_type = 'Lock'"
 )
-
-
-@contextlib.contextmanager
-def locked(database, site_id):
-    """Holds the site's row, so that whatever changes it waits."""
-    with database.connect() as connection:
-        connection.execute("BEGIN")
-        connection.execute(f"SELECT FROM sites WHERE id = {site_id} FOR UPDATE")
-        yield
 
 
 def update(site_id):

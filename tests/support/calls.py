@@ -1,6 +1,7 @@
 """Requests that are good, calls that must fail, and what both leave in the database."""
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import threading
 import uuid
@@ -76,6 +77,15 @@ def store_many(stubs, database, rows):
         [999 + rows],
     )
     return site_id
+
+
+@contextlib.contextmanager
+def locked(database, site_id):
+    """Holds the site's row, so that whatever changes it waits."""
+    with database.connect() as connection:
+        connection.execute("BEGIN")
+        connection.execute(f"SELECT FROM sites WHERE id = {site_id} FOR UPDATE")
+        yield
 
 
 @dataclasses.dataclass
