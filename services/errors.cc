@@ -12,7 +12,9 @@ namespace {
 
 // Of the 8 KiB, half for the violations in binary; the text below repeats the first few, and
 // percent-encoding may triple it.
-constexpr size_t kMaxDetailBytes = 4096;
+constexpr size_t kMaxTrailerBytes = 4096;
+// Of the body of an HTTP answer: 1,000 violations of a common length.
+constexpr size_t kMaxBodyBytes = 256 * 1024;
 constexpr size_t kMaxMessageBytes = 512;
 constexpr size_t kMaxTextBytes = 512;
 
@@ -43,7 +45,8 @@ absl::Status InvalidArgument(absl::string_view message, absl::string_view reason
 
 // A status of `code` with as many of the violations as fit.
 absl::Status WithViolations(absl::StatusCode code, const std::vector<Violation>& violations,
-                            size_t count, absl::string_view reason) {
+                            size_t count, absl::string_view reason,
+                            size_t max_detail_bytes = kMaxTrailerBytes) {
   count = std::max(count, violations.size());
   google::rpc::BadRequest bad_request;
   std::string message;
@@ -57,7 +60,7 @@ absl::Status WithViolations(absl::StatusCode code, const std::vector<Violation>&
     detail.set_description(description);
     detail.set_reason(violation.rule_id);
     detail_bytes += detail.ByteSizeLong() + 4;
-    if (detail_bytes > kMaxDetailBytes) break;
+    if (detail_bytes > max_detail_bytes) break;
     *bad_request.add_field_violations() = std::move(detail);
     const std::string text = absl::StrCat(field, field.empty() ? "the call " : ": ", description);
     if (named + 1 == static_cast<size_t>(bad_request.field_violations_size()) &&
@@ -78,6 +81,11 @@ absl::Status WithViolations(absl::StatusCode code, const std::vector<Violation>&
 
 absl::Status InvalidRequest(const std::vector<Violation>& violations, size_t count) {
   return WithViolations(absl::StatusCode::kInvalidArgument, violations, count, "INVALID_REQUEST");
+}
+
+absl::Status InvalidBody(const std::vector<Violation>& violations, size_t count) {
+  return WithViolations(absl::StatusCode::kInvalidArgument, violations, count, "INVALID_REQUEST",
+                        kMaxBodyBytes);
 }
 
 absl::Status SitesNotInToken(const std::vector<Violation>& violations, size_t count) {

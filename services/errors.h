@@ -19,6 +19,9 @@ namespace energysites {
 // but the first ones. `violations` is not empty.
 absl::Status InvalidRequest(const std::vector<Violation>& violations, size_t count = 0);
 
+// As InvalidRequest, where the details travel in the body of an HTTP answer: 1,000 violations fit.
+absl::Status InvalidBody(const std::vector<Violation>& violations, size_t count);
+
 // INVALID_ARGUMENT: the body of a REST call is no JSON; `why` says where it breaks off.
 absl::Status BadJson(absl::string_view why);
 

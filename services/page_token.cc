@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <utility>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -60,8 +61,7 @@ std::string EncodePageToken(uint32_t fingerprint, const std::vector<int64_t>& la
   return absl::WebSafeBase64Escape(bytes);
 }
 
-absl::StatusOr<std::vector<int64_t>> DecodePageToken(absl::string_view token, uint32_t fingerprint,
-                                                     size_t key_size) {
+absl::StatusOr<PageToken> ReadPageToken(absl::string_view token, size_t key_size) {
   std::string bytes;
   const size_t size = kHeaderBytes + key_size * kNumberBytes + kChecksumBytes;
   // The comparison refuses what the decoder lets pass: white space, padding, stray bits.
@@ -72,14 +72,23 @@ absl::StatusOr<std::vector<int64_t>> DecodePageToken(absl::string_view token, ui
   const absl::string_view view = bytes;
   const absl::string_view body = view.substr(0, size - kChecksumBytes);
   if (ReadNumber(view.substr(body.size()), kChecksumBytes) != Checksum(body) ||
-      body[0] != kVersion || ReadNumber(body.substr(1), 4) != fingerprint) {
+      body[0] != kVersion) {
     return BadPageToken();
   }
-  std::vector<int64_t> key;
+  PageToken read;
+  read.fingerprint = static_cast<uint32_t>(ReadNumber(body.substr(1), 4));
   for (size_t i = 0; i < key_size; ++i) {
-    key.push_back(ReadNumber(body.substr(kHeaderBytes + i * kNumberBytes), kNumberBytes));
+    read.last_key.push_back(ReadNumber(body.substr(kHeaderBytes + i * kNumberBytes), kNumberBytes));
   }
-  return key;
+  return read;
+}
+
+absl::StatusOr<std::vector<int64_t>> DecodePageToken(absl::string_view token, uint32_t fingerprint,
+                                                     size_t key_size) {
+  auto read = ReadPageToken(token, key_size);
+  if (!read.ok()) return read.status();
+  if (read->fingerprint != fingerprint) return BadPageToken();
+  return std::move(read->last_key);
 }
 
 int EffectivePageSize(int page_size) {

@@ -26,6 +26,15 @@ uint32_t ListFingerprint(const google::protobuf::Message& request);
 // Version, fingerprint, last key and checksum in base64url. No secret: a token grants nothing.
 std::string EncodePageToken(uint32_t fingerprint, const std::vector<int64_t>& last_key);
 
+struct PageToken {
+  uint32_t fingerprint = 0;
+  std::vector<int64_t> last_key;
+};
+
+// What is in `token`, whichever list it belongs to. INVALID_ARGUMENT if it is malformed or its key
+// has not `key_size` numbers.
+absl::StatusOr<PageToken> ReadPageToken(absl::string_view token, size_t key_size);
+
 // The key of `key_size` numbers in `token`. INVALID_ARGUMENT if it is malformed or belongs to a
 // list with another fingerprint.
 absl::StatusOr<std::vector<int64_t>> DecodePageToken(absl::string_view token, uint32_t fingerprint,

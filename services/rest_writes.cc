@@ -23,8 +23,8 @@ namespace {
 using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
 
-// More than fit into an answer.
-constexpr size_t kMostListed = 100;
+// A misspelt field of each entry of a batch, and more than a person reads.
+constexpr size_t kMostListed = 1000;
 constexpr size_t kMostDepth = 100;
 
 // Timestamps, masks and the like have a form of their own in JSON.
@@ -283,7 +283,7 @@ absl::Status RestWrites::Check(absl::string_view http_method, absl::string_view 
   const absl::Status followed = Follow(body, follower);
   if (!followed.ok()) return followed;
   if (follower.count() == 0) return absl::OkStatus();
-  return InvalidRequest(follower.violations(), follower.count());
+  return InvalidBody(follower.violations(), follower.count());
 }
 
 }  // namespace energysites

@@ -103,10 +103,13 @@ class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuff
 
     std::optional<WatchPosition> resume;
     if (!request.resume_token().empty()) {
-      const auto key = DecodePageToken(request.resume_token(), fingerprint_, 2 + owner_.size());
-      if (!key.ok()) return BadResumeToken();
-      if (!std::equal(owner_.begin(), owner_.end(), key->begin() + 2)) return ResumeTokenNotFound();
-      resume = {static_cast<uint64_t>((*key)[0]), (*key)[1]};
+      const auto token = ReadPageToken(request.resume_token(), 2 + owner_.size());
+      if (!token.ok()) return BadResumeToken();
+      const std::vector<int64_t>& key = token->last_key;
+      // First of all, so that another's token says nothing about what it is for.
+      if (!std::equal(owner_.begin(), owner_.end(), key.begin() + 2)) return ResumeTokenNotFound();
+      if (token->fingerprint != fingerprint_) return BadResumeToken();
+      resume = {static_cast<uint64_t>(key[0]), key[1]};
     }
     // From here on the feed's thread may call.
     auto queue = method_.feed_.Add(this, {sites.begin(), sites.end()}, resume);

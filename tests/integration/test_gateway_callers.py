@@ -62,6 +62,8 @@ def test_nobody_passes_the_gateway_by(gateway, guarded_server, issuer):
     ("POST", "/v1/liveData", {**ENTRY, "sco": 1}, ["live_data_entry.sco"]),
     ("POST", "/v1/liveData:batchCreate", {"entries": [ENTRY, {**ENTRY, "sco": 1}], "partial": True},
      ["entries[1].sco", "partial"]),
+    ("POST", "/v1/liveData:batchCreate", {"entries": [{"sco": 1}] * 1000},
+     [f"entries[{entry}].sco" for entry in range(1000)]),
 ])  # fmt: skip
 def test_unknown_fields_are_refused(gateway, database, issuer, sites, verb, path, body, unknown):
     answer = gateway.rest(issuer.token()).call(verb, path, json=body)

@@ -131,11 +131,18 @@ TEST_F(RestWritesTest, RefusesWhatIsNoJson) {
   }
 }
 
-TEST_F(RestWritesTest, ListsAHundredUnknownFieldsAndCountsAll) {
-  std::string body = "{";
-  for (int i = 0; i < 100'000; ++i) absl::StrAppend(&body, i == 0 ? "" : ",", "\"x", i, "\":1");
-  body += "}";
-  const absl::Status status = writes_.Check("POST", "/v1/sites", body);
+// Regression: some dozens were named, as many as fit into the trailers of a gRPC answer.
+TEST_F(RestWritesTest, NamesAThousandUnknownFieldsAndCountsAll) {
+  const auto entries = [](int count) {
+    std::string body = "{\"entries\":[";
+    for (int i = 0; i < count; ++i) absl::StrAppend(&body, i == 0 ? "" : ",", "{\"sco\":1}");
+    return body + "]}";
+  };
+  std::vector<std::string> all;
+  for (int i = 0; i < 1000; ++i) all.push_back(absl::StrCat("entries[", i, "].sco"));
+  EXPECT_EQ(Refused("POST", "/v1/liveData:batchCreate", entries(1000)), all);
+  EXPECT_EQ(Refused("POST", "/v1/liveData:batchCreate", entries(100'000)), all);
+  const absl::Status status = writes_.Check("POST", "/v1/liveData:batchCreate", entries(100'000));
   EXPECT_THAT(std::string(status.message()), HasSubstr("(100000 violations in all)"));
 }
 
