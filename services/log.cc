@@ -1,10 +1,12 @@
 #include "services/log.h"
 
+#include <pthread.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
 #include <condition_variable>
+#include <csignal>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -68,6 +70,10 @@ class GatheringSink final : public spdlog::sinks::sink {
 
  private:
   void Write() {
+    // Those of the process are for the thread that waits for them, however it sets its mask later.
+    sigset_t signals;
+    sigfillset(&signals);
+    pthread_sigmask(SIG_BLOCK, &signals, nullptr);
     std::string lines;
     std::unique_lock<std::mutex> lock(mutex_);
     while (true) {

@@ -95,6 +95,15 @@ def test_configuration_is_printed_without_its_secrets(database, tmp_path):
     assert run("version").stdout.startswith("energy-sites ")
 
 
+def takes_connections(address):
+    host, port = address.split(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
 class SlowCall:
     """A call that waits for a row that the test holds locked."""
 
@@ -129,6 +138,18 @@ def test_drain(server, stubs, database):
     assert server.process.wait(20) == 0
     assert database.query("SELECT name FROM sites") == [("Late",)]
     assert json.loads(server.log.read_text().splitlines()[-1])["event"] == "stopped"
+
+
+@PROCESS
+def test_a_second_signal_does_not_cut_the_drain(server, stubs, database):
+    """Regression: the thread that writes the log took it, and the process was killed."""
+    slow = SlowCall(stubs, database)
+    server.process.signal(signal.SIGTERM)
+    wait_until(lambda: not takes_connections(server.address), 10, "the drain has begun")
+    server.process.signal(signal.SIGTERM)
+    slow.release()
+    assert slow.call.result(timeout=20).name == "Late"
+    assert server.process.wait(20) == 0
 
 
 @PROCESS
