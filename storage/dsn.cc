@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/string_view.h"
 
 namespace energysites::storage {
 namespace {
@@ -59,8 +60,15 @@ absl::StatusOr<std::string> UserOfDsn(const std::string& url) {
   if (!parameters.ok()) return parameters.status();
   const auto found = parameters->find("user");
   if (found != parameters->end()) return found->second;
-  const char* user = std::getenv("PGUSER");
-  return std::string(user == nullptr ? "" : user);
+  // PGUSER, or else who runs this.
+  const std::unique_ptr<PQconninfoOption, decltype(&PQconninfoFree)> defaults(PQconndefaults(),
+                                                                              PQconninfoFree);
+  const PQconninfoOption* option = defaults.get();
+  while (option != nullptr && option->keyword != nullptr) {
+    if (option->keyword == absl::string_view("user") && option->val != nullptr) return option->val;
+    ++option;
+  }
+  return absl::InvalidArgumentError("the database URL names no user");
 }
 
 std::string DsnWithoutSecrets(const std::string& url) {

@@ -34,7 +34,7 @@ class DsnSource {
   Read read_;
 };
 
-// The user that `url` or PGUSER names; empty if neither does.
+// The user that libpq connects as: whom `url` or PGUSER names, or else who runs this.
 absl::StatusOr<std::string> UserOfDsn(const std::string& url);
 
 // `url` as a DSN with its password hidden, for people to read.

@@ -1,5 +1,9 @@
 #include "storage/dsn.h"
 
+#include <pwd.h>
+#include <unistd.h>
+
+#include <cstdlib>
 #include <string>
 
 #include "gmock/gmock.h"
@@ -47,6 +51,16 @@ TEST(DsnTest, KeepsQuotesSpacesAndBackslashes) {
   EXPECT_EQ(*CompleteDsn(dsn), dsn);
   EXPECT_THAT(DsnWithoutSecrets(dsn), Not(HasSubstr("secret")));
   EXPECT_EQ(*UserOfDsn("postgresql://o%27hara:x@h/"), "o'hara");
+}
+
+// Regression: `migrate` granted nothing to a role that was named by neither the URL nor PGUSER.
+TEST(DsnTest, KnowsTheUserThatLibpqTakes) {
+  unsetenv("PGUSER");
+  EXPECT_EQ(*UserOfDsn("host=h"), getpwuid(geteuid())->pw_name);
+  setenv("PGUSER", "somebody", 1);
+  EXPECT_EQ(*UserOfDsn("host=h"), "somebody");
+  EXPECT_EQ(*UserOfDsn("host=h user=app"), "app");
+  unsetenv("PGUSER");
 }
 
 TEST(DsnTest, HidesEverySecret) {
