@@ -279,6 +279,17 @@ def test_a_gateway_need_not_tell_its_metrics(chart):
     assert [port["name"] for port in container["ports"]] == ["https"]
 
 
+def test_the_job_forgets_no_earlier_than_the_pods(chart):
+    """Regression: request ids were kept for 168h, whatever the pods were told."""
+    kept = {"request_id_ttl": "720h", "ingest_session_ttl": "360h"}
+    objects = chart.objects({"flags": {**kept, "queue_limit": 500}})
+    for what in ("serve", "maintain"):
+        commands = [c["args"] for _, _, c in of_program(objects) if c["args"][0] == what]
+        assert commands
+        for arguments in commands:
+            assert {f"--{flag}={value}" for flag, value in kept.items()} <= set(arguments)
+
+
 @pytest.mark.parametrize("values", [
     {"typo": 1},
     {"drainSeconds": -1},
@@ -286,6 +297,7 @@ def test_a_gateway_need_not_tell_its_metrics(chart):
     {"maintenance": {"by": "hand"}},
     {"maintenance": {"schedule": "daily"}},
     {"maintenance": {"liveDataRetention": "1 year"}},
+    {"maintenance": {"liveDataRetention": "23h"}},
     {"database": {"secret": {"name": "one", "password": "visible"}}},
     {"database": {"url": "postgresql://visible"}},
     {"deployments": {"sites": {"minReplicas": 0}}},
