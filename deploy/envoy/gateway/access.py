@@ -10,7 +10,7 @@ from typed import typed
 SUBJECT = "x-energy-sites-subject"
 SITE_IDS = "x-energy-sites-site-ids"
 
-# Every rpc stands in one scope; else `render` fails.
+# Every rpc stands in one scope; else `render` fails where there is `jwt`.
 SCOPES = {
     "sites.read": [
         "Sites/GetSite",

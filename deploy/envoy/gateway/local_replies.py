@@ -32,6 +32,7 @@ def config(settings, contract):
             *(wrong_audience() if settings.jwt else []),
             *(too_many_calls() if settings.jwt else []),
             *no_healthy_instance(),
+            *no_body_check(),
             # The codes that the server itself gives, where Envoy would say UNKNOWN or UNAVAILABLE.
             grpc_mapper(413, "RESOURCE_EXHAUSTED", f"A message may have {filters.MAX_BODY_BYTES} bytes."),
             grpc_mapper(408, "DEADLINE_EXCEEDED"),
@@ -41,7 +42,7 @@ def config(settings, contract):
             # /healthz of a healthy server.
             {"filter": status(200), "body_format_override": text("ok\n")},
             *(unknown_fields() if settings.unknown_fields_check else []),
-            # Malformed JSON, an unknown query parameter, a value of the wrong type, a field that
+            # Malformed JSON where no body is checked, an unknown query parameter, a value of the wrong type, a field that
             # both the path and the body give.
             mapper(status(400), "INVALID_ARGUMENT"),
             # No token, or one that does not count.
@@ -109,6 +110,12 @@ def too_many_calls():
 def no_healthy_instance():
     found = all_of(status(503), {"response_flag_filter": {"flags": ["UH"]}})
     return told_to_wait(found, "UNAVAILABLE", "no healthy upstream")
+
+
+def no_body_check():
+    """Nobody answered for the service that is asked about each REST write."""
+    found = all_of(status(503), {"response_flag_filter": {"flags": ["UAEX"]}})
+    return told_to_wait(found, "UNAVAILABLE", "no healthy upstream to check the body")
 
 
 def told_to_wait(found, code, message):
