@@ -45,6 +45,14 @@ def slow_down(database, event, seconds):
         )
 
 
+def rolled_back(database):
+    """Transactions, of all sessions. PostgreSQL counts them late."""
+    ((count,),) = database.query(
+        "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()"
+    )
+    return count
+
+
 class Timed:
     """A call under way, how it ended, and after how many seconds."""
 
@@ -92,9 +100,11 @@ def test_a_slow_query_and_short_deadlines(stubs, database, report):
     """100 calls at once with 200 ms each: all told in time, and nothing goes on behind them."""
     sites = [create_site(stubs).id for _ in range(10)]
     slow_down(database, "UPDATE", 30)
+    before = rolled_back(database)
     calls = [Timed(stubs.sites.UpdateSite, update(sites[i % 10], "Late"), 0.2) for i in range(100)]
     assert {one.code() for one in calls} == {"DEADLINE_EXCEEDED"}
     stopped = seconds_until(lambda: database.query(RUNNING) == [(0,)], "no query runs")
+    wait_until(lambda: rolled_back(database) >= before + 4, 30, "queries were under way")
     report.at_most("answered, longest", 1000 * max(one.seconds for one in calls), 250, "ms")
     report.at_most("until none ran in the database", 1000 * stopped, 500, "ms")
     assert database.query("SELECT count(*) FROM sites WHERE name = 'Late'") == [(0,)]

@@ -15,9 +15,9 @@ from support.stubs import Stubs
 BINARY = BUILD / "energy-sites"
 
 
-def run(*arguments, **environment):
+def run(*arguments, binary=BINARY, **environment):
     """Runs the binary to its end, with this environment and no other."""
-    return subprocess.run([BINARY, *arguments], env=environment, capture_output=True, text=True,
+    return subprocess.run([binary, *arguments], env=environment, capture_output=True, text=True,
                           timeout=120, check=False)  # fmt: skip
 
 
@@ -26,9 +26,9 @@ def urls(database):
     return {"DATABASE_URL": database.app_url, "MIGRATE_DATABASE_URL": database.owner_url}
 
 
-def migrate(database):
-    """Brings `database` to the newest schema."""
-    result = run("migrate", **urls(database))
+def migrate(database, binary=BINARY):
+    """Brings `database` to the newest schema that the binary has."""
+    result = run("migrate", binary=binary, **urls(database))
     if result.returncode != 0:
         raise RuntimeError(f"migrate ended with {result.returncode}:\n{result.stdout}{result.stderr}")
 
