@@ -30,6 +30,7 @@ SETUPS = {
 SERVERS = {"meadow-energy-sites-sites", "meadow-energy-sites-configurations",
            "meadow-energy-sites-live-data"}  # fmt: skip
 ENVOY = "meadow-energy-sites-envoy"
+MONITORING = ROOT / "deploy" / "monitoring"
 
 
 @pytest.fixture(scope="module")
@@ -269,6 +270,31 @@ def test_the_metrics_are_scraped_once(chart):
         assert {endpoint["port"] for endpoint in monitor["spec"]["endpoints"]} <= ports
         scraped += objects.selected({"matchLabels": service["spec"]["selector"]})
     assert sorted(scraped) == ["meadow-energy-sites-all", ENVOY]
+
+
+def jobs_asked_for():
+    """By the rules, the alerts and the dashboards."""
+    files = [*MONITORING.glob("*.yml"), *MONITORING.glob("grafana/dashboards/*.json")]
+    rules = [file.read_text() for file in files if file.name != "prometheus.yml"]
+    return set(re.findall(r'job=\\?"([^"\\]*)', "".join(rules)))
+
+
+def job_of(monitor):
+    """That of what is scraped: the Service's name, unless the endpoint says otherwise."""
+    (endpoint,) = monitor["spec"]["endpoints"]
+    told = [one for one in endpoint.get("relabelings", []) if one["targetLabel"] == "job"]
+    # Without labels to look at, a relabeling always sets its replacement.
+    assert all(set(one) == {"targetLabel", "replacement"} for one in told)
+    return told[-1]["replacement"] if told else monitor["metadata"]["name"]
+
+
+def test_the_servers_are_of_the_job_that_alerts_ask_for(chart):
+    """Regression: they were of the Service's, so that no alert but that of their absence fired."""
+    monitors = chart.objects(SETUPS["monitoring, a fixed number of pods"]).of("ServiceMonitor")
+    (asked,) = jobs_asked_for()
+    assert {name: job_of(one) == asked for name, one in monitors.items()} == {
+        "meadow-energy-sites-metrics": True, "meadow-energy-sites-envoy-metrics": False,
+    }  # fmt: skip
 
 
 def test_a_gateway_need_not_tell_its_metrics(chart):
