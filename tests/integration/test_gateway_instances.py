@@ -5,6 +5,7 @@ import threading
 
 import grpc
 from energysites.v1 import configurations_pb2, live_data_pb2, sites_pb2
+from google.rpc import code_pb2
 
 from support.gateway import Echo, server_tls
 from support.metrics import counted
@@ -36,20 +37,42 @@ def test_each_service_has_its_instances(start_gateway, certificates, issuer):
 
 
 class Caller(threading.Thread):
-    """Lists sites until `over` is set."""
+    """Makes calls until `over` is set. `call()` returns the code and the text of a failure."""
 
-    def __init__(self, stubs, over):
+    def __init__(self, call, over):
         super().__init__()
         self.good, self.failures = 0, []
-        self._stubs, self._over = stubs, over
+        self._call, self._over = call, over
 
     def run(self):
         while not self._over.is_set():
-            try:
-                self._stubs.sites.ListSites(LIST, timeout=30)
+            if failure := self._call():
+                self.failures.append(failure)
+            else:
                 self.good += 1
-            except grpc.RpcError as error:
-                self.failures.append((error.code().name, error.details()))
+
+
+def lists(stubs):
+    """A gRPC call."""
+
+    def call():
+        try:
+            stubs.sites.ListSites(LIST, timeout=30)
+        except grpc.RpcError as error:
+            return error.code().name, error.details()
+
+    return call
+
+
+def creates(rest):
+    """A REST write, before which the gateway asks an instance about the body."""
+
+    def call():
+        answer = rest.post("/v1/sites", {"name": "Farm Novák", "location": "Brno"})
+        if not answer.ok:
+            return code_pb2.Code.Name(answer.json()["code"]), answer.text
+
+    return call
 
 
 def served(server):
@@ -63,7 +86,8 @@ def test_one_of_two_is_killed(start_gateway, start_server, database, certificate
     stays, goes = (start_server(database, flags=flags) for _ in range(2))
     gateway = start_gateway([stays.port, goes.port])
     stubs, over = gateway.stubs(issuer.token()), threading.Event()
-    callers = [Caller(stubs, over) for _ in range(CALLERS)]
+    calls = [lists(stubs)] * CALLERS + [creates(gateway.rest(issuer.token())) for _ in range(CALLERS)]
+    callers = [Caller(call, over) for call in calls]
     for caller in callers:
         caller.start()
 

@@ -5,6 +5,7 @@ with query, and body; it refuses with HTTP 400 and a google.rpc.Status in JSON. 
 nothing goes on.
 """
 
+import retries
 from clusters import SERVICES
 from typed import config, typed
 
@@ -61,4 +62,8 @@ def routes(settings, route):
 
 
 def ask(cluster):
-    return {"envoy_grpc": {"cluster_name": cluster}, "timeout": "5s"}
+    return {
+        "envoy_grpc": {"cluster_name": cluster},
+        "timeout": "5s",
+        "retry_policy": retries.QUESTION,
+    }

@@ -3,19 +3,9 @@
 import body_check
 import filters
 import grpc_calls
+import retries
 from clusters import SERVICES
-from typed import config, typed
-
-# Only where the server cannot have seen the call: a repeat is safe. By another instance, if one is.
-RETRY = {
-    "retry_on": "connect-failure,refused-stream",
-    "num_retries": 2,
-    "retry_host_predicate": [typed(
-        "envoy.retry_host_predicates.previous_hosts",
-        "extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
-    )],
-    "host_selection_retry_max_attempts": 3,
-}  # fmt: skip
+from typed import config
 
 
 def all_of(settings, contract):
@@ -34,7 +24,7 @@ def grpc(settings, contract):
         # Streams last as long as they have something to say; those that are silent for long are
         # closed, and so is one whose client takes nothing.
         stream = {
-            "cluster": cluster, "timeout": "0s", "idle_timeout": "300s", "retry_policy": RETRY,
+            "cluster": cluster, "timeout": "0s", "idle_timeout": "300s", "retry_policy": retries.CALL,
         }  # fmt: skip
         for owner, method in contract.methods():
             if owner.name != service or not (method.client_streaming or method.server_streaming):
@@ -75,4 +65,4 @@ def rest(settings):
 
 def call(settings, cluster):
     # From when the request is there as a whole, which may take as long again.
-    return {"cluster": cluster, "timeout": settings.call_timeout, "retry_policy": RETRY}
+    return {"cluster": cluster, "timeout": settings.call_timeout, "retry_policy": retries.CALL}

@@ -1,0 +1,18 @@
+"""When a call goes to another instance."""
+
+from typed import typed
+
+# Only where the server cannot have seen the call: a repeat is safe. By another instance, if one is.
+CALL = {
+    "retry_on": "connect-failure,refused-stream",
+    "num_retries": 2,
+    "retry_host_predicate": [typed(
+        "envoy.retry_host_predicates.previous_hosts",
+        "extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
+    )],
+    "host_selection_retry_max_attempts": 3,
+}  # fmt: skip
+
+# What changes nothing may be asked again after each failure of an instance. Envoy keeps 64 KiB of a
+# question for that: beyond them it is not answered, and nothing goes on.
+QUESTION = {**CALL, "retry_on": "connect-failure,refused-stream,reset"}
