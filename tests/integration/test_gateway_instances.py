@@ -1,15 +1,18 @@
 """Calls go to the instances of their service, and to those only that are well."""
 
 import contextlib
+import functools
 import threading
 
 import grpc
 from energysites.v1 import configurations_pb2, live_data_pb2, sites_pb2
 from google.rpc import code_pb2
 
+from support.calls import at_once
 from support.gateway import Echo, server_tls
 from support.metrics import counted
-from support.process import wait_until
+from support.process import free_ports, wait_until
+from support.proxy import Proxy
 
 LIST = sites_pb2.ListSitesRequest()
 CALLERS = 4
@@ -113,3 +116,64 @@ def test_one_of_two_is_killed(start_gateway, start_server, database, certificate
     failures = [failure for caller in callers for failure in caller.failures]
     assert max(len(caller.failures) for caller in callers) <= 1, failures
     assert {code for code, _ in failures} <= {"UNAVAILABLE"}
+
+
+@contextlib.contextmanager
+def proxied(port):
+    proxy = Proxy(port)
+    try:
+        yield proxy
+    finally:
+        proxy.close()
+
+
+def test_one_of_two_refuses_connections(start_gateway, certificates, issuer):
+    """Its health is asked on a connection that it has, so that calls alone notice it.
+
+    None of them fails, as many as come at once, and the gateway soon tries it no more.
+    """
+    (metrics,) = free_ports(1)
+    with contextlib.ExitStack() as stack:
+        well, sick = Echo(certificates), Echo(certificates)
+        for echo in (well, sick):
+            stack.callback(echo.stop)
+        proxy = stack.enter_context(proxied(sick.port))
+        gateway = start_gateway([well.port, proxy.port], metrics_listen=f"127.0.0.1:{metrics}")
+        stubs = gateway.stubs(issuer.token())
+        stack.callback(stubs.close)
+
+        def counts(name):
+            return counted([gateway], f"envoy_cluster_{name}", envoy_cluster_name="sites")
+
+        wait_until(lambda: counts("membership_healthy") == 2, 60, "both are healthy")
+        proxy.refuse()
+        call = functools.partial(stubs.sites.ListSites, LIST, timeout=30)
+        at_once([call] * 100)
+        out = "outlier_detection_ejections_enforced_consecutive_local_origin_failure"
+        wait_until(lambda: counts(out), 30, "the gateway leaves it out")
+        # Each look at its health, which still is well, lets it back in for a few calls.
+        before = counts("upstream_cx_connect_fail")
+        for _ in range(200):
+            call()
+        assert counts("upstream_cx_connect_fail") - before < 40
+        assert sick.calls == [] and len(well.calls) == 300
+
+
+def test_a_body_too_large_to_ask_again_about(start_gateway, start_server, database, certificates,
+                                             issuer):  # fmt: skip
+    """It goes nowhere unless an instance has looked at all of it."""
+    flags = server_tls(certificates)
+    well, sick = (start_server(database, flags=flags) for _ in range(2))
+    (metrics,) = free_ports(1)
+    with proxied(sick.port) as proxy:
+        gateway = start_gateway([well.port, proxy.port], metrics_listen=f"127.0.0.1:{metrics}")
+        healthy = "envoy_cluster_membership_healthy"
+        wait_until(
+            lambda: counted([gateway], healthy, envoy_cluster_name="live_data") == 2, 60,
+            "both are healthy",
+        )  # fmt: skip
+        proxy.refuse()
+        rest = gateway.rest(issuer.token())
+        body = {"nmae": "A" * 100_000}
+        codes = {rest.post("/v1/liveData:batchCreate", body).status_code for _ in range(20)}
+    assert codes == {400, 503}

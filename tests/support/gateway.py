@@ -44,6 +44,7 @@ class Gateway(Envoy):
 
     def __init__(self, instances, folder, certificates, issuer, ready=True, **changes):
         self.ca = certificates / "ca.pem"
+        self.metrics_url = f"http://{changes.get('metrics_listen')}/stats/prometheus"
         (port,) = free_ports(1)
         settings = production_settings(port, instances, certificates, issuer, **changes)
         self.start(settings, folder, ready)
@@ -73,6 +74,8 @@ class Echo:
     def __init__(self, certificates, check=lambda _: ALLOWED):
         """`check(request)` answers Envoy's question about a body; both are bytes."""
         self.calls = []
+        # What becomes of a call: its answers, or what `answer(context)` does to it.
+        self.answer = lambda _: iter([b""])
         self._check = check
 
         def read(name):
@@ -108,6 +111,6 @@ class Echo:
                 if path.startswith("/envoy.service.auth."):
                     return grpc.unary_unary_rpc_method_handler(lambda body, _: echo._check(body))
                 echo.calls.append((path, dict(handler_call_details.invocation_metadata)))
-                return grpc.stream_stream_rpc_method_handler(lambda *_: iter([b""]))
+                return grpc.stream_stream_rpc_method_handler(lambda _, context: echo.answer(context))
 
         return Handlers()

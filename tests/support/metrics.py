@@ -1,4 +1,4 @@
-"""What servers tell of themselves on their admin ports."""
+"""What servers, and gateways with `metrics_listen`, tell of themselves."""
 
 import re
 
@@ -7,7 +7,7 @@ import requests
 
 def scrape(server):
     """The page that Prometheus reads."""
-    return requests.get(f"{server.admin_url}/metrics", timeout=10).text
+    return requests.get(server.metrics_url, timeout=10).text
 
 
 def values(server, name, **labels):

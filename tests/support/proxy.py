@@ -25,7 +25,8 @@ class Proxy:
     def __init__(self, target):
         self._target = target
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.port = self._listener.getsockname()[1]
+        self.address = f"127.0.0.1:{self.port}"
         self.forwarded = 0  # Bytes that clients sent.
         self.trapped_at = None  # When the last trap cut, in seconds since 1970.
         self._lock = threading.Lock()
@@ -64,8 +65,7 @@ class Proxy:
         self._listener.close()
 
     def accept(self):
-        host, port = self.address.split(":")
-        self._listener = socket.create_server((host, int(port)))
+        self._listener = socket.create_server(("127.0.0.1", self.port))
         self._listen()
 
     def close(self):

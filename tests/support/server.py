@@ -70,6 +70,7 @@ class Server:
         self.port, self.admin_port = free_ports(2)
         self.address = f"127.0.0.1:{self.port}"
         self.admin_url = f"http://127.0.0.1:{self.admin_port}"
+        self.metrics_url = f"{self.admin_url}/metrics"
         self.log = folder / f"server-{self.port}.log"
         self._flags = flags
         self._environment = {"DATABASE_URL": database.app_url, **(environment or {})}

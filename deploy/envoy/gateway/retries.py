@@ -10,7 +10,8 @@ CALL = {
         "envoy.retry_host_predicates.previous_hosts",
         "extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
     )],
-    "host_selection_retry_max_attempts": 3,
+    # One that refuses calls has none under way, so that the least of two is mostly that again.
+    "host_selection_retry_max_attempts": 20,
 }  # fmt: skip
 
 # What changes nothing may be asked again after each failure of an instance. Envoy keeps 64 KiB of a
