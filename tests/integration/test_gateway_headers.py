@@ -5,6 +5,7 @@ import functools
 import itertools
 
 import pytest
+from attacks.http2 import Cut
 from energysites.v1 import sites_pb2
 
 from support.calls import create_entry, create_site, outcome
@@ -74,6 +75,13 @@ def test_headers_are_served_or_refused(front, rest, count):
 def test_too_many_headers(rest):
     headers = {f"x-{n}": "1" for n in range(100)}
     check(rest.get("/v1/sites", headers=headers), 431, "RESOURCE_EXHAUSTED")
+
+
+def test_names_with_underscores(front, rest):
+    """Some readers take x_a for x-a: a header that no client can set would be set by its twin."""
+    check(rest.get("/v1/sites", headers={"x_a": "1"}), 400, "INVALID_ARGUMENT")
+    with contextlib.closing(RawCaller(front)) as caller, pytest.raises(Cut):
+        caller.call(LIST_SITES, sites_pb2.ListSitesRequest(), headers=[("x_a", "1")])
 
 
 @pytest.mark.parametrize("first", [1, 10**18])

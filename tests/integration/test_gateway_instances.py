@@ -8,7 +8,7 @@ import grpc
 from energysites.v1 import configurations_pb2, live_data_pb2, sites_pb2
 from google.rpc import code_pb2
 
-from support.calls import at_once
+from support.calls import at_once, outcome
 from support.gateway import Echo, server_tls
 from support.metrics import counted
 from support.process import free_ports, wait_until
@@ -177,3 +177,27 @@ def test_a_body_too_large_to_ask_again_about(start_gateway, start_server, databa
         body = {"nmae": "A" * 100_000}
         codes = {rest.post("/v1/liveData:batchCreate", body).status_code for _ in range(20)}
     assert codes == {400, 503}
+
+
+# What Envoy could take for a reason to repeat a call.
+FAILURES = ("CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL", "RESOURCE_EXHAUSTED", "UNAVAILABLE")
+
+
+def test_a_call_that_an_instance_has_seen_is_not_repeated(start_gateway, echo, issuer):
+    """Whether it answers with an error or not at all: it may have stored something."""
+    with proxied(echo.port) as proxy, contextlib.closing(
+        start_gateway([proxy.port]).stubs(issuer.token())
+    ) as stubs:  # fmt: skip
+
+        def breaks_off(_):
+            proxy.cut()
+            return iter([])
+
+        def fails(name):
+            return lambda context: context.abort(grpc.StatusCode[name], "planted")
+
+        cases = [*((name, fails(name)) for name in FAILURES), ("UNAVAILABLE", breaks_off)]
+        for code, echo.answer in cases:
+            echo.calls.clear()
+            refused = outcome(stubs.sites.CreateSite, sites_pb2.CreateSiteRequest())
+            assert (refused.code, len(echo.calls)) == (code, 1)

@@ -1,14 +1,18 @@
 """Who calls too often is told so, and when to come back; others notice nothing."""
 
+import contextlib
+import http.client
 import itertools
 
 import grpc
 import pytest
+import yaml
 from energysites.v1 import sites_pb2
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from support.calls import at_once
+from support.envoy import Envoy
 from support.process import wait_until
 from support.ratelimit import RateLimit
 from support.rest_errors import check, details
@@ -109,3 +113,35 @@ def test_limits_that_gateways_share(start_gateway, echo, issuer, tmp_path):
         limits.stop()
     # Without it the gateway's own buckets are what is left.
     assert one.rest(token).get("/v1/sites").ok
+
+
+class Small(Envoy):
+    """With room for three connections."""
+
+    def run(self, configuration, *arguments):
+        config = yaml.safe_load(configuration)
+        monitor, _ = config["overload_manager"]["resource_monitors"]
+        monitor["typed_config"]["max_active_downstream_connections"] = 3
+        super().run(yaml.safe_dump(config), *arguments)
+
+
+@pytest.mark.one_server("about an Envoy that no other test may have")
+def test_connections(tmp_path):
+    envoy = Small(1, tmp_path, ready=False)
+    with contextlib.ExitStack() as stack:
+        stack.callback(envoy.process.kill)
+
+        def is_served():
+            """A new connection, which stays open if it is."""
+            connection = http.client.HTTPConnection("127.0.0.1", envoy.port, timeout=30)
+            stack.callback(connection.close)
+            with contextlib.suppress(ConnectionError):
+                connection.request("GET", "/livez")
+                assert connection.getresponse().status == 200
+                return connection
+
+        # The one of the wait for its start may be open yet.
+        served = [wait_until(is_served, 30, "there is room") for _ in range(3)]
+        assert not is_served()
+        served[0].close()
+        wait_until(is_served, 30, "there is room for another")

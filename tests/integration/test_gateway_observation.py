@@ -17,19 +17,25 @@ CREATE = f"/v1/sites?request_id={REQUEST_ID}"
 SECRET = "Farm of Novak"
 
 
+def logged(gateway, answer):
+    """The line of the call that was answered so."""
+
+    def line():
+        lines = re.findall(r"^\{.*\}$", gateway.process.log.read_text(), re.MULTILINE)
+        own = answer.headers["x-request-id"]
+        return next((one for one in map(json.loads, lines) if one["request_id"] == own), None)
+
+    return wait_until(line, 30, "the call is in the log")
+
+
 def test_the_access_log(gateway, guarded_server, issuer):
     """Who called what when, with ids for traces, and no value that the caller sent."""
     rest = gateway.rest(issuer.token(), traceparent=TRACEPARENT)
     created = rest.post(CREATE, {"name": SECRET})
     assert created.status_code == 400
-
-    def line():
-        lines = re.findall(r"^\{.*\}$", gateway.process.log.read_text(), re.MULTILINE)
-        return next((one for one in map(json.loads, lines) if one["status"] == 400), None)
-
-    found = wait_until(line, 30, "the call is in the log")
+    found = logged(gateway, created)
     assert found["path"] == "/energysites.v1.Sites/CreateSite" and found["subject"] == "meter-7"
-    assert found["request_id"] == created.headers["x-request-id"]
+    assert found["status"] == 400
     assert TRACE in found["traceparent"]
     # The service's own line of the call is found by the same id.
     own = f'"x_request_id":"{found["request_id"]}"'
@@ -85,3 +91,10 @@ def test_spans(start_gateway, echo, issuer, collector):
     wait_until(ours, 60, "the collector has the span")
     assert b"energy-sites-gateway" in spans
     assert not [text for text in (SECRET, REQUEST_ID, "Bearer") if text.encode() in spans]
+
+
+def test_the_log_knows_the_trace_of_a_call_that_brings_none(start_gateway, echo, issuer, collector):
+    gateway = start_gateway([echo.port], tracing={"collector": collector.address})
+    found = logged(gateway, gateway.rest(issuer.token()).get("/v1/sites"))
+    _, trace, _, _ = echo.headers()["traceparent"].split("-")
+    assert found["trace_id"] == trace
