@@ -5,6 +5,7 @@ import math
 
 import pytest
 import yaml
+from promql import metrics_of
 from support.prometheus import FOLDER
 
 GRAFANA = FOLDER / "grafana"
@@ -15,6 +16,20 @@ PANELS = [(name, panel) for name, dashboard in DASHBOARDS.items()
 IDS = [f"{name}: {panel['title']}" for name, panel in PANELS]
 # Of Grafana's own list; a misspelt unit shows bare numbers.
 UNITS = {"none", "s", "bytes", "percentunit", "reqps", "cps", "dateTimeAsIso"}
+
+# What a dashboard must show: a metric of it, and the alert that asks for that, too.
+TOPICS = {
+    "traffic": ("grpc_server_started_total", "EnergySitesTrafficGone"),
+    "errors": ("method:grpc_server_failed:rate5m", "EnergySitesErrorRatioHigh"),
+    "latency": ("method:grpc_server_handling_seconds:p99_5m", "EnergySitesLatencyHigh"),
+    "saturation": ("energy_sites_executor_queued_calls", "EnergySitesExecutorSaturated"),
+    # As large as callers make them, up to a limit: nobody must act.
+    "batch sizes": ("energy_sites_batch_entries_bucket", None),
+    "broken rules": ("energy_sites_validation_violations_total", "EnergySitesViolationsSurge"),
+    "database": ("energy_sites_database_available", "EnergySitesDatabaseAway"),
+    "replication": ("energy_sites_database_replication_lag_bytes", "EnergySitesReplicationLag"),
+    "partitions": ("energy_sites_database_months_ahead", "EnergySitesMonthsAheadMissing"),
+}
 
 
 def as_grafana_asks(expression):
@@ -32,6 +47,17 @@ def test_each_dashboard_and_panel_has_an_id_of_its_own():
     for dashboard in DASHBOARDS.values():
         ids = [panel["id"] for panel in dashboard["panels"]]
         assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_each_topic_has_a_panel_and_an_alert(topic):
+    metric, name = TOPICS[topic]
+    shown = [metrics_of(target["expr"]) for _, panel in PANELS for target in panel["targets"]]
+    assert metric in set().union(*shown)
+    groups = yaml.safe_load((FOLDER / "alerts.yml").read_text())["groups"]
+    alerts = {rule["alert"]: metrics_of(rule["expr"]) for rule in groups[0]["rules"]}
+    # Where it says that there is none, there is none.
+    assert {one for one, asked in alerts.items() if metric in asked} == ({name} if name else set())
 
 
 def test_grafana_is_told_how_often_prometheus_scrapes():
