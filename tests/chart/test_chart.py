@@ -90,6 +90,13 @@ def test_secrets_are_only_named(objects):
         assert mounted == {volume["name"] for volume in pod["volumes"]} | (mounted & {"data"}), name
 
 
+def test_what_is_mounted_follows_its_changes(objects):
+    """A file that is mounted by itself stays as it was when the pod began."""
+    for name, _, container in containers(objects):
+        single = [mount for mount in container["volumeMounts"] if {"subPath", "subPathExpr"} & set(mount)]
+        assert not single, name
+
+
 def test_the_owner_of_the_tables_is_known_where_that_is_wanted(chart):
     def with_owner(setup):
         return {name for name, pod, _ in containers(chart.objects(SETUPS[setup]))
@@ -136,6 +143,9 @@ def test_ports_of_probes_services_and_policies_exist(objects):
         asked = {p[how]["port"] for p in probes for how in ("httpGet", "tcpSocket") if how in p}
         assert asked <= ports, name
         assert bool(probes) == bool(ports), f"{name} has all probes, or is no server"
+    for name, _, container in of_program(objects):
+        listens = {a.rpartition(":")[2] for a in container["args"] if "_address=0.0.0.0:" in a}
+        assert listens == {str(port["containerPort"]) for port in container.get("ports", [])}, name
 
     def check(selector, names):
         owners = objects.selected(selector)
@@ -223,7 +233,11 @@ def test_scalers_budgets_and_spreads_are_of_deployments(objects):
         assert (name in scalers) == ("replicas" not in deployment["spec"]), name
         own = deployment["spec"]["selector"]
         assert objects.selected(own) == {name}
-        for spread in deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]:
+        spreads = deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]
+        assert {spread["topologyKey"] for spread in spreads} == {
+            "kubernetes.io/hostname", "topology.kubernetes.io/zone",
+        }, name  # fmt: skip
+        for spread in spreads:
             assert objects.selected(spread["labelSelector"]) == {name}
         budget = objects.of("PodDisruptionBudget")[name]
         assert objects.selected(budget["spec"]["selector"]) == {name}

@@ -6,6 +6,7 @@ import shutil
 
 import grpc
 import pytest
+import requests
 import yaml
 from energysites.v1 import sites_pb2
 from support.calls import create_entry, create_site, fail, outcome
@@ -29,7 +30,7 @@ class Installed(Gateway):
     def __init__(self, values, folder, start_server, database, ca=None):
         self.ca, self._folder = ca, folder
         objects = Chart(folder / "chart").objects(values)
-        pods = objects.pods()
+        self.pods = pods = objects.pods()
         self.servers = {
             flag: start_server(database, flags=self._flags(pods[f"{NAME}-{name}"]))
             for flag, name in CLUSTERS.items()
@@ -133,6 +134,24 @@ def test_each_service_is_reached_over_grpc_and_rest(open_chart):
     stubs = open_chart.stubs()
     check_each_service(stubs, open_chart.rest())
     stubs.close()
+
+
+def test_probes_tell_what_the_kubelet_takes_them_for(open_chart, database):
+    """Without the database a pod gets no calls, but is not killed for that."""
+
+    def asked(probe):
+        """The answers of the servers, and of Envoy, whose probes are all of itself."""
+        for name, server in [*open_chart.servers.items(), ("envoy", None)]:
+            (container,) = open_chart.pods[f"{NAME}-{CLUSTERS.get(name, name)}"]["spec"]["containers"]
+            path = container[probe]["httpGet"]["path"]
+            url = (server.admin_url if server else open_chart.url) + path
+            yield requests.get(url, timeout=10).status_code
+
+    probes = ("startupProbe", "livenessProbe", "readinessProbe")
+    assert {probe: list(asked(probe)) for probe in probes} == dict.fromkeys(probes, [200] * 4)
+    database.close()
+    wait_until(lambda: list(asked("readinessProbe")) == [503] * 3 + [200], 30, "they are not ready")
+    assert list(asked("livenessProbe")) == list(asked("startupProbe")) == [200] * 4
 
 
 def test_one_service_away_leaves_the_others(open_chart):

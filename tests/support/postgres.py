@@ -52,6 +52,12 @@ class Database:
         with self.connect() as connection:
             return connection.execute(sql, parameters).fetchall()
 
+    def close(self):
+        """Ends all connections, and takes no more."""
+        self._cluster.query(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS false")
+        self._cluster.query(f"""SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                                WHERE datname = '{self.name}'""")
+
 
 class Postgres:
     """A cluster in a temporary folder, on a Unix socket. `durable` turns fsync on.
