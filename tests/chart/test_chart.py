@@ -93,8 +93,8 @@ def test_secrets_are_only_named(objects):
 def test_what_is_mounted_follows_its_changes(objects):
     """A file that is mounted by itself stays as it was when the pod began."""
     for name, _, container in containers(objects):
-        single = [mount for mount in container["volumeMounts"] if {"subPath", "subPathExpr"} & set(mount)]
-        assert not single, name
+        for mount in container["volumeMounts"]:
+            assert not {"subPath", "subPathExpr"} & set(mount), name
 
 
 def test_the_owner_of_the_tables_is_known_where_that_is_wanted(chart):

@@ -142,7 +142,8 @@ def test_probes_tell_what_the_kubelet_takes_them_for(open_chart, database):
     def asked(probe):
         """The answers of the servers, and of Envoy, whose probes are all of itself."""
         for name, server in [*open_chart.servers.items(), ("envoy", None)]:
-            (container,) = open_chart.pods[f"{NAME}-{CLUSTERS.get(name, name)}"]["spec"]["containers"]
+            pod = open_chart.pods[f"{NAME}-{CLUSTERS.get(name, name)}"]
+            (container,) = pod["spec"]["containers"]
             path = container[probe]["httpGet"]["path"]
             url = (server.admin_url if server else open_chart.url) + path
             yield requests.get(url, timeout=10).status_code

@@ -89,8 +89,9 @@ def test_one_of_two_is_killed(start_gateway, start_server, database, certificate
     stays, goes = (start_server(database, flags=flags) for _ in range(2))
     gateway = start_gateway([stays.port, goes.port])
     stubs, over = gateway.stubs(issuer.token()), threading.Event()
-    calls = [lists(stubs)] * CALLERS + [creates(gateway.rest(issuer.token())) for _ in range(CALLERS)]
-    callers = [Caller(call, over) for call in calls]
+    # A session of `requests` is for one thread.
+    writers = [creates(gateway.rest(issuer.token())) for _ in range(CALLERS)]
+    callers = [Caller(call, over) for call in [*writers, *[lists(stubs)] * CALLERS]]
     for caller in callers:
         caller.start()
 

@@ -111,6 +111,8 @@ class Echo:
                 if path.startswith("/envoy.service.auth."):
                     return grpc.unary_unary_rpc_method_handler(lambda body, _: echo._check(body))
                 echo.calls.append((path, dict(handler_call_details.invocation_metadata)))
-                return grpc.stream_stream_rpc_method_handler(lambda _, context: echo.answer(context))
+                return grpc.stream_stream_rpc_method_handler(
+                    lambda _, context: echo.answer(context)
+                )
 
         return Handlers()

@@ -63,8 +63,8 @@ def service(settings, name, cluster):
         "base_ejection_time": "5s",
         "max_ejection_percent": 50,
     }
-    # Above what the server queues: it is the server that says RESOURCE_EXHAUSTED. All calls that fail
-    # with one connection go to another instance at once.
+    # Above what the server queues: it is the server that says RESOURCE_EXHAUSTED. All calls that
+    # fail with one connection go to another instance at once.
     limits = {
         "max_connections": 64, "max_pending_requests": 10000, "max_requests": 10000,
         "max_retries": 10000,

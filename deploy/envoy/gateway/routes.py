@@ -24,7 +24,8 @@ def grpc(settings, contract):
         # Streams last as long as they have something to say; those that are silent for long are
         # closed, and so is one whose client takes nothing.
         stream = {
-            "cluster": cluster, "timeout": "0s", "idle_timeout": "300s", "retry_policy": retries.CALL,
+            "cluster": cluster, "timeout": "0s", "idle_timeout": "300s",
+            "retry_policy": retries.CALL,
         }  # fmt: skip
         for owner, method in contract.methods():
             if owner.name != service or not (method.client_streaming or method.server_streaming):
