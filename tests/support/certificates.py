@@ -4,7 +4,8 @@ import subprocess
 
 
 def make_certificates(folder):
-    """An authority, and what it signed: `server` for 127.0.0.1, `pod`, and those of clients.
+    """An authority, and what it signed: `server` for 127.0.0.1, `postgres` for localhost, `pod`,
+    and those of clients.
 
     `spy` has one of another authority. Returns what reads one of the files by its name.
     """
@@ -19,6 +20,7 @@ def make_certificates(folder):
                 "-subj", f"/CN={authority}")  # fmt: skip
     for name, authority, subject in (
         ("server", "ca", "IP:127.0.0.1"),
+        ("postgres", "ca", "DNS:localhost"),
         ("pod", "ca", "DNS:energy-sites.internal"),
         ("client", "ca", "IP:127.0.0.1"),
         ("spy", "stranger", "IP:127.0.0.1"),

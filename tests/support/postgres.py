@@ -13,7 +13,7 @@ import urllib.parse
 
 import psycopg
 
-from support.process import wait_until
+from support.process import free_ports, wait_until
 
 BIN = "/usr/lib/postgresql/15/bin"
 OWNER = "energy_sites_owner"
@@ -40,8 +40,11 @@ class Database:
         self._cluster = cluster
 
     def app_url_through(self, address):
-        """Like `app_url`, through a proxy that listens at `address`."""
+        """Like `app_url`, through a proxy that listens at `address`, or by the cluster's own port."""
         return self._cluster.url(self.name, APP, address)
+
+    def owner_url_through(self, address):
+        return self._cluster.url(self.name, OWNER, address)
 
     def connect(self, url=None):
         """A connection in autocommit mode; by default the superuser's."""
@@ -62,14 +65,17 @@ class Database:
 class Postgres:
     """A cluster in a temporary folder, on a Unix socket. `durable` turns fsync on.
 
-    With `disk_mib`, which takes root, the folder is a disk of that size.
+    With `disk_mib`, which takes root, the folder is a disk of that size. With `certificates`, a
+    folder, it listens at `localhost:port` too, as the `postgres` of these.
     """
 
-    def __init__(self, durable=False, max_connections=200, auth="scram-sha-256", disk_mib=0):
+    def __init__(self, durable=False, max_connections=200, auth="scram-sha-256", disk_mib=0,
+                 certificates=None):  # fmt: skip
         # Below /tmp and not below TMPDIR: the name of a socket has room for 107 bytes only.
         self.dir = tempfile.mkdtemp(prefix="es-pg-", dir="/tmp")
         self._numbers = itertools.count(1)
         self._password = secrets.token_hex(16)
+        self.port = free_ports(1)[0] if certificates else 5432
         self._disk_mib = disk_mib
         if disk_mib:
             self._mount()
@@ -78,13 +84,13 @@ class Postgres:
         if self._user:
             os.chown(self.dir, pwd.getpwnam(self._user).pw_uid, -1)
         try:
-            self._initialize(durable, max_connections, auth)
+            self._initialize(durable, max_connections, auth, certificates)
         except BaseException:
             # Nobody else knows of it yet.
             self.remove()
             raise
 
-    def _initialize(self, durable, max_connections, auth):
+    def _initialize(self, durable, max_connections, auth, certificates):
         password_file = os.path.join(self.dir, "password")
         self.run("install", "-m", "600", "/dev/null", password_file)
         with open(password_file, "w", encoding="ascii") as file:
@@ -94,22 +100,36 @@ class Postgres:
             f"--pwfile={password_file}", f"--auth={auth}", "--encoding=UTF8",
             "--locale=C.UTF-8", "--no-sync",
         )  # fmt: skip
-        self._options = f"-c listen_addresses='' -c unix_socket_directories='{self.dir}'"
+        listen = "localhost" if certificates else ""
+        self._options = f"-c listen_addresses='{listen}' -c unix_socket_directories='{self.dir}'"
+        self._options += f" -c port={self.port}"
         self._options += f" -c timezone=UTC -c max_connections={max_connections}"
         # After a crash one call for the whole file system, and not one for each file.
         self._options += " -c recovery_init_sync_method=syncfs"
         if not durable:
             self._options += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+        if certificates:
+            self._options += self._tls(certificates)
         self.start()
         for role in (OWNER, APP):
             self.query(f"CREATE ROLE {role} LOGIN PASSWORD '{self._password}'")
+
+    def _tls(self, certificates):
+        # It takes a key only of its own user's, which nobody else may read.
+        for name in ("postgres.pem", "postgres.key"):
+            self.run("install", "-m", "600", "/dev/null", f"{self.dir}/{name}")
+            shutil.copyfile(certificates / name, f"{self.dir}/{name}")
+        return (
+            f" -c ssl=on -c ssl_cert_file={self.dir}/postgres.pem"
+            f" -c ssl_key_file={self.dir}/postgres.key"
+        )
 
     def url(self, database, role, address=None):
         """By the socket, or through a proxy that listens at `address`."""
         if address:
             return f"postgresql://{role}:{self._password}@{address}/{database}"
         host = urllib.parse.quote(self.dir, safe="")
-        return f"postgresql://{role}:{self._password}@/{database}?host={host}"
+        return f"postgresql://{role}:{self._password}@:{self.port}/{database}?host={host}"
 
     def make_template(self, migrate):
         """Makes the database that `new_database` copies; `migrate(database)` fills it."""
@@ -215,7 +235,7 @@ class Postgres:
     @property
     def socket(self):
         """The path of the socket that it listens on."""
-        return f"{self.dir}/.s.PGSQL.5432"
+        return f"{self.dir}/.s.PGSQL.{self.port}"
 
     def _create(self, name, options):
         self.query(f"CREATE DATABASE {name} {options}")
