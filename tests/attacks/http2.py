@@ -1,11 +1,13 @@
 """An HTTP/2 client that sends whatever it is told, for attacks: nothing is checked."""
 
+import collections
 import dataclasses
 import select
 import socket
 import ssl
 import time
 
+import grpc
 import hpack
 from hyperframe.frame import (
     DataFrame,
@@ -20,6 +22,7 @@ from hyperframe.frame import (
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 FRAME = 16384  # The largest frame that every peer takes.
 DEFAULT_WINDOW = 65535
+CODES = {str(code.value[0]): code.name for code in grpc.StatusCode}
 
 
 class Cut(Exception):
@@ -44,17 +47,22 @@ class Target:
 
 
 class Connection:
-    """One connection. `send` raises Cut; `settings` are those of the SETTINGS frame by number."""
+    """One connection. `send` raises Cut; `settings` are those of the SETTINGS frame by number.
+
+    `seen` counts what it did and what it got for it: `bytes` sent, `calls` begun by `open`, and
+    those ended with an answer by its gRPC code, such as `UNIMPLEMENTED`.
+    """
 
     gone = frozenset()  # Streams that the peer has ended, where that is no Cut.
 
-    def __init__(self, target, settings=None):
+    def __init__(self, target, settings=None, seen=None):
+        self.seen = collections.Counter() if seen is None else seen
         self._target = target
         try:
             self._socket = target.connect()
         except OSError as error:
             raise Cut(str(error)) from None
-        self._encoder = hpack.Encoder()
+        self._encoder, self._decoder = hpack.Encoder(), hpack.Decoder()
         self._received = b""
         self._initial_window = DEFAULT_WINDOW
         self._windows = {0: DEFAULT_WINDOW}
@@ -67,6 +75,14 @@ class Connection:
             self._socket.sendall(data)
         except OSError as error:
             raise Cut(str(error)) from None
+        self.seen["bytes"] += len(data)
+
+    def greet(self):
+        """Waits for the peer's settings: an answer to them would break up a header block."""
+        frames = []
+        while not any(isinstance(frame, SettingsFrame) for frame in frames):
+            if not (frames := self.receive(10)):
+                raise Cut("never greeted")
 
     def block(self, path, *headers):
         """The header block of a gRPC call."""
@@ -78,6 +94,7 @@ class Connection:
 
     def open(self, stream, path, *headers):
         """The frame that begins a call."""
+        self.seen["calls"] += 1
         return HeadersFrame(stream, self.block(path, *headers), flags=["END_HEADERS"])
 
     def discard(self):
@@ -121,6 +138,9 @@ class Connection:
         except OSError as error:
             raise Cut(str(error)) from None
         for frame in frames:
+            if isinstance(frame, HeadersFrame):
+                self._read_headers(frame)
+        for frame in frames:
             self._react(frame)
         return frames
 
@@ -147,6 +167,15 @@ class Connection:
             frames.append(frame)
         return frames
 
+    def _read_headers(self, frame):
+        """Gives `frame` its `headers`."""
+        try:
+            frame.headers = dict(self._decoder.decode(frame.data))
+        except hpack.HPACKError:
+            frame.headers = {}  # `discard` threw away what it refers to.
+        if "grpc-status" in frame.headers:
+            self.seen[CODES[frame.headers["grpc-status"]]] += 1
+
     def _react(self, frame):
         if isinstance(frame, SettingsFrame) and "ACK" not in frame.flags:
             window = frame.settings.get(SettingsFrame.INITIAL_WINDOW_SIZE, self._initial_window)
@@ -165,14 +194,21 @@ class Connection:
 
 
 class StubbornConnection(Connection):
-    """Stays when it is asked to leave, and goes on with its other streams where one is ended."""
+    """Stays when it is asked to leave, and goes on with its other streams where one is `ended`."""
 
-    def __init__(self, target):
+    def __init__(self, target, settings=None, seen=None):
         self.gone = set()
-        super().__init__(target)
+        super().__init__(target, settings, seen)
+
+    def until_gone(self, streams, seconds):
+        """Waits until the peer has ended these."""
+        limit = time.monotonic() + seconds
+        while not streams <= self.gone and (rest := limit - time.monotonic()) > 0:
+            self.receive(rest)
 
     def _react(self, frame):
         if isinstance(frame, (HeadersFrame, RstStreamFrame)):
+            self.seen["ended"] += frame.stream_id not in self.gone
             self.gone.add(frame.stream_id)
         elif not isinstance(frame, GoAwayFrame):
             super()._react(frame)

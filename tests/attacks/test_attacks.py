@@ -4,19 +4,21 @@ The short form is the default; ATTACK_SCALE=10 attacks ten times as much.
 """
 
 import concurrent.futures
+import contextlib
 import multiprocessing
 import os
 import resource
 
 import grpc
 import pytest
-from attacks import hostile
-from attacks.caller import Caller, p99
+from attacks import hostile, proofs
+from attacks.caller import Caller, Newcomers, p99
 from attacks.http2 import Target
 from energysites.v1 import live_data_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.calls import JUNE, create_site, entry, stamp
 from support.process import wait_until
+from support.stubs import Stubs
 
 SCALE = int(os.environ.get("ATTACK_SCALE", "1"))
 MOST_MIB = 150
@@ -28,11 +30,10 @@ QUIET_CALLS = 200
 # Until its connections are cut, messages that have used up the room for them may have gRPC reset a
 # call of others.
 REFUSED_WITHOUT_ENVOY = {"unfinished_messages"}
-
-
-@pytest.fixture(params=["bare", "envoy"])
-def edge(request):
-    return request.param
+# New clients, too; and they find no descriptor that is free.
+NEWCOMERS_REFUSED = {
+    ("unfinished_messages", "bare"), ("many_connections", "bare"), ("many_connections", "envoy"),
+}  # fmt: skip
 
 
 def fill(stubs):
@@ -46,10 +47,11 @@ def fill(stubs):
 
 
 def is_serving(address):
-    """What a client says that comes after the attack."""
-    with grpc.insecure_channel(address) as channel:
+    """What a client says that comes over a connection of its own."""
+    own = (("grpc.use_local_subchannel_pool", 1),)
+    with contextlib.closing(Stubs(address, options=own)) as stubs:
         try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(
+            answer = health_pb2_grpc.HealthStub(stubs.channel).Check(
                 health_pb2.HealthCheckRequest(service="energysites.v1.Sites"), timeout=5
             )
         except grpc.RpcError:
@@ -65,36 +67,57 @@ def run(attack, port):
         return processes.submit(attack, Target("127.0.0.1", port), SCALE).result(120 * SCALE)
 
 
-@pytest.mark.parametrize("attack", hostile.ALL, ids=lambda attack: attack.__name__)
+def under_attack(attack, front, caller, is_served):
+    """What the attack has seen, what others felt, as a text, and how many new clients were refused."""
+    caller.start()
+    try:
+        wait_until(lambda: len(caller.milliseconds) >= QUIET_CALLS, 60, "the caller is measured")
+        quiet = p99(caller.take_milliseconds())
+        with Newcomers(is_served) as newcomers:
+            seen = run(attack, front.port)
+        busy = caller.take_milliseconds()
+        wait_until(is_served, 30, "a new client is served")
+    finally:
+        caller.stop()
+    felt = (
+        f"others' p99 {quiet:.1f} ms quiet, {p99(busy):.1f} ms of {len(busy)} calls under attack;"
+        f" slowest of {len(newcomers.milliseconds)} new clients {max(newcomers.milliseconds):.0f} ms"
+    )
+    return seen, felt, newcomers.refused
+
+
+ATTACKS = [(attack, edge) for attack in hostile.ALL for edge in ("bare", "envoy")]
+ATTACKS += [(attack, "envoy") for attack in hostile.FOR_ENVOY]
+
+
+@pytest.mark.parametrize(
+    ("attack", "edge"), ATTACKS, ids=[f"{attack.__name__}-{edge}" for attack, edge in ATTACKS]
+)
 def test_attack(server, stubs, edge, start_envoy, attack, report):
     fill(stubs)
     front = server
     if edge == "envoy":
         front = start_envoy(server.port, heap_limit_mib=HEAP_LIMIT_MIB)
-    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
+    for process in {server.process, front.process}:
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
     idle = server.process.peak_mib()
-    caller = Caller(front.address)
-    caller.start()
-    try:
-        wait_until(lambda: len(caller.milliseconds) >= QUIET_CALLS, 60, "the caller is measured")
-        quiet = p99(caller.take_milliseconds())
-        cut = run(attack, front.port)
-        busy = caller.take_milliseconds()
-        wait_until(lambda: is_serving(front.address), 30, "a new client is served")
-    finally:
-        caller.stop()
+    caller = Caller(front.stubs())
+    seen, felt, refused = under_attack(
+        attack, front, caller, lambda: is_serving(front.address)
+    )
     peak = server.process.peak_mib()
     memory = f"server {idle:.0f} MiB before and {peak:.0f} MiB at most"
     if edge == "envoy":
         envoy_peak = front.process.peak_mib()
         memory += f", Envoy {envoy_peak:.0f} MiB"
-    report(
-        f"{attack.__name__} on {edge}: {cut} connections cut; {memory}; others' p99 {quiet:.1f} ms"
-        f" quiet, {p99(busy):.1f} ms of {len(busy)} calls under attack"
-    )
+    name = attack.__name__
+    report(f"{name} on {edge}: {dict(seen)}; {memory}; {felt}")
     assert server.process.runs() and front.process.runs()
-    if edge == "envoy" or attack.__name__ not in REFUSED_WITHOUT_ENVOY:
+    assert not proofs.missing(name, edge, seen), seen
+    if edge == "envoy" or name not in REFUSED_WITHOUT_ENVOY:
         assert not caller.wrong
+    if (name, edge) not in NEWCOMERS_REFUSED:
+        assert not refused
     if edge == "envoy":
         assert envoy_peak <= MOST_ENVOY_MIB
     assert peak <= MOST_MIB

@@ -1,6 +1,5 @@
 """gRPC calls as no client of gRPC would make them."""
 
-import hpack
 from attacks.hostile import message
 from attacks.http2 import Connection, Cut, Target
 from hyperframe.frame import DataFrame, HeadersFrame, RstStreamFrame
@@ -13,7 +12,6 @@ class RawCaller(Connection):
         super().__init__(Target("127.0.0.1", front.port, tls=front.ca is not None))
         token = getattr(front, "token", None)
         self._authorization = [("authorization", f"Bearer {token}")] if token else []
-        self._decoder = hpack.Decoder()
         self._stream = -1
         self._answer = {}
         self._ended = False
@@ -49,7 +47,7 @@ class RawCaller(Connection):
         if not isinstance(frame, (HeadersFrame, RstStreamFrame)):
             super()._react(frame)
         elif isinstance(frame, HeadersFrame):
-            self._answer.update(self._decoder.decode(frame.data))
+            self._answer.update(frame.headers)
             self._ended = "END_STREAM" in frame.flags
         elif not self._ended:
             raise Cut(repr(frame))
