@@ -17,6 +17,7 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 from support import stubs as stub_support
 from support.certificates import make_certificates
 from support.envoy import Envoy, Rest
+from support.gateway import Gateway
 from support.server import Server, migrated_cluster
 from support.tokens import Issuer
 
@@ -112,6 +113,20 @@ def start_envoy(tmp_path):
     yield start
     for envoy in envoys:
         envoy.process.kill()
+
+
+@pytest.fixture
+def start_gateway(tmp_path, certificates, issuer):
+    """`start_gateway(ports, **settings)`: a gateway that ends with the test."""
+    gateways = []
+
+    def start(instances, **arguments):
+        gateways.append(Gateway(instances, tmp_path, certificates, issuer, **arguments))
+        return gateways[-1]
+
+    yield start
+    for gateway in gateways:
+        gateway.process.kill()
 
 
 @pytest.fixture

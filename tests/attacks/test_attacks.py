@@ -5,18 +5,20 @@ The short form is the default; ATTACK_SCALE=10 attacks ten times as much.
 
 import concurrent.futures
 import contextlib
+import functools
 import multiprocessing
 import os
 import resource
 
 import grpc
 import pytest
-from attacks import hostile, proofs
+from attacks import hostile, impostors, proofs
 from attacks.caller import Caller, Newcomers, p99
 from attacks.http2 import Target
 from energysites.v1 import live_data_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.calls import JUNE, create_site, entry, stamp
+from support.gateway import server_tls
 from support.process import wait_until
 from support.stubs import Stubs
 
@@ -46,10 +48,19 @@ def fill(stubs):
         )
 
 
-def is_serving(address):
+def of_gateway(certificates):
+    """What the gateway shows to a server."""
+
+    def read(name):
+        return (certificates / name).read_bytes()
+
+    return grpc.ssl_channel_credentials(read("ca.pem"), read("gateway.key"), read("gateway.pem"))
+
+
+def is_serving(address, credentials=None):
     """What a client says that comes over a connection of its own."""
     own = (("grpc.use_local_subchannel_pool", 1),)
-    with contextlib.closing(Stubs(address, options=own)) as stubs:
+    with contextlib.closing(Stubs(address, credentials, options=own)) as stubs:
         try:
             answer = health_pb2_grpc.HealthStub(stubs.channel).Check(
                 health_pb2.HealthCheckRequest(service="energysites.v1.Sites"), timeout=5
@@ -59,22 +70,22 @@ def is_serving(address):
     return answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
-def run(attack, port):
+def run(attack, port, tls=False):
     """In a process of its own, so that the attack does not slow down those who measure it."""
     with concurrent.futures.ProcessPoolExecutor(
         1, mp_context=multiprocessing.get_context("spawn")
     ) as processes:
-        return processes.submit(attack, Target("127.0.0.1", port), SCALE).result(120 * SCALE)
+        return processes.submit(attack, Target("127.0.0.1", port, tls), SCALE).result(120 * SCALE)
 
 
-def under_attack(attack, front, caller, is_served):
+def under_attack(attack, front, caller, is_served, tls=False):
     """What the attack has seen, what others felt, as a text, and how many new clients were refused."""
     caller.start()
     try:
         wait_until(lambda: len(caller.milliseconds) >= QUIET_CALLS, 60, "the caller is measured")
         quiet = p99(caller.take_milliseconds())
         with Newcomers(is_served) as newcomers:
-            seen = run(attack, front.port)
+            seen = run(attack, front.port, tls)
         busy = caller.take_milliseconds()
         wait_until(is_served, 30, "a new client is served")
     finally:
@@ -120,4 +131,27 @@ def test_attack(server, stubs, edge, start_envoy, attack, report):
         assert not refused
     if edge == "envoy":
         assert envoy_peak <= MOST_ENVOY_MIB
+    assert peak <= MOST_MIB
+
+
+@pytest.mark.parametrize("edge", ["bare", "gateway"])
+def test_bad_tokens(start_server, database, start_gateway, certificates, issuer, edge, report):
+    """On the production gateway, and on the port of a server that knows callers only from it."""
+    server = start_server(database, flags=server_tls(certificates))
+    gateway = start_gateway([server.port], heap_limit_mib=HEAP_LIMIT_MIB)
+    front, is_served = gateway, lambda: gateway.answers(200)
+    if edge == "bare":
+        front, is_served = server, lambda: is_serving(server.address, of_gateway(certificates))
+    caller = Caller(gateway.stubs(issuer.token()))
+    attack = functools.partial(impostors.bad_tokens, tokens=list(issuer.bad_tokens().values()))
+    seen, felt, refused = under_attack(attack, front, caller, is_served, tls=True)
+    peak, envoy_peak = server.process.peak_mib(), gateway.process.peak_mib()
+    report(
+        f"bad_tokens on {edge}: {dict(seen)}; server {peak:.0f} MiB at most, Envoy {envoy_peak:.0f} MiB;"
+        f" {felt}"
+    )
+    assert server.process.runs() and gateway.process.runs()
+    assert seen["UNAUTHENTICATED"] == seen["calls"] >= 1000 and not seen["cut"]
+    assert not caller.wrong and not refused
+    assert envoy_peak <= MOST_ENVOY_MIB
     assert peak <= MOST_MIB

@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 from support.apart import Apart
-from support.gateway import Echo, Gateway, server_tls
+from support.gateway import Echo, server_tls
 from support.metrics import counted
 from support.process import wait_until
 
@@ -62,20 +62,6 @@ def pytest_collection_modifyitems(config, items):
     if is_apart(config):
         config.hook.pytest_deselected(items=[item for item in items if item in out])
         items[:] = [item for item in items if item not in out]
-
-
-@pytest.fixture
-def start_gateway(tmp_path, certificates, issuer):
-    """`start_gateway(ports, **settings)`: a gateway that ends with the test."""
-    gateways = []
-
-    def start(instances, **arguments):
-        gateways.append(Gateway(instances, tmp_path, certificates, issuer, **arguments))
-        return gateways[-1]
-
-    yield start
-    for gateway in gateways:
-        gateway.process.kill()
 
 
 @pytest.fixture
