@@ -14,7 +14,7 @@ from history import Outcome, check
 from load import Load
 from moments import last, seconds_until
 
-from support.calls import create_site, failure_of, site
+from support.calls import create_site, failure_of, locked, site
 from support.process import wait_until
 from support.stubs import Stubs
 
@@ -23,14 +23,6 @@ WAITING = """SELECT count(*) FROM pg_stat_activity
                AND wait_event_type = 'Lock'"""
 RUNNING = """SELECT count(*) FROM pg_stat_activity
              WHERE datname = current_database() AND usename = 'energy_sites' AND state <> 'idle'"""
-
-
-@contextlib.contextmanager
-def locked(database, site_id):
-    """Holds the site's row, so that whatever changes it waits."""
-    with database.connect() as connection, connection.transaction():
-        connection.execute("SELECT FROM sites WHERE id = %s FOR UPDATE", [site_id])
-        yield
 
 
 def slow_down(database, event, seconds):
