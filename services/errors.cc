@@ -14,7 +14,7 @@ namespace {
 // percent-encoding may triple it.
 constexpr size_t kMaxTrailerBytes = 4096;
 // Of the body of an HTTP answer: 1,000 violations of a common length.
-constexpr size_t kMaxBodyBytes = 256 * 1024;
+constexpr size_t kMaxBodyBytes = size_t{256} << 10;
 constexpr size_t kMaxMessageBytes = 512;
 constexpr size_t kMaxTextBytes = 512;
 
