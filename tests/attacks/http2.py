@@ -35,6 +35,13 @@ class Target:
     port: int
     tls: bool = False
 
+    def headers(self, path):
+        """Those of a gRPC call."""
+        return [
+            (":method", "POST"), (":scheme", "https" if self.tls else "http"), (":path", path),
+            (":authority", self.host), ("te", "trailers"), ("content-type", "application/grpc"),
+        ]  # fmt: skip
+
     def connect(self, seconds=10):
         plain = socket.create_connection((self.host, self.port), timeout=seconds)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -86,11 +93,7 @@ class Connection:
 
     def block(self, path, *headers):
         """The header block of a gRPC call."""
-        return self._encoder.encode(
-            [(":method", "POST"), (":scheme", "https" if self._target.tls else "http"),
-             (":path", path), (":authority", self._target.host), ("te", "trailers"),
-             ("content-type", "application/grpc"), *headers]
-        )  # fmt: skip
+        return self._encoder.encode([*self._target.headers(path), *headers])
 
     def open(self, stream, path, *headers):
         """The frame that begins a call."""

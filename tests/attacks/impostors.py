@@ -15,11 +15,9 @@ GET_SITE_1 = message(b"\x08\x01")
 
 def block(target, token):
     """The headers of a call, which neither use nor change what a connection remembers of others."""
-    headers = [
-        (":method", "POST"), (":scheme", "https"), (":path", GET_SITE), (":authority", target.host),
-        ("te", "trailers"), ("content-type", "application/grpc"),
-        *([("authorization", f"Bearer {token}")] if token else []),
-    ]  # fmt: skip
+    headers = target.headers(GET_SITE)
+    if token:
+        headers.append(("authorization", f"Bearer {token}"))
     return hpack.Encoder().encode([hpack.NeverIndexedHeaderTuple(*header) for header in headers])
 
 

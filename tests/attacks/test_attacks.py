@@ -20,7 +20,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.calls import JUNE, create_site, entry, stamp
 from support.gateway import server_tls
 from support.process import wait_until
-from support.stubs import Stubs
+from support.stubs import OWN_CONNECTION, Stubs
 
 SCALE = int(os.environ.get("ATTACK_SCALE", "1"))
 MOST_MIB = 150
@@ -59,8 +59,7 @@ def of_gateway(certificates):
 
 def is_serving(address, credentials=None):
     """What a client says that comes over a connection of its own."""
-    own = (("grpc.use_local_subchannel_pool", 1),)
-    with contextlib.closing(Stubs(address, credentials, options=own)) as stubs:
+    with contextlib.closing(Stubs(address, credentials, options=OWN_CONNECTION)) as stubs:
         try:
             answer = health_pb2_grpc.HealthStub(stubs.channel).Check(
                 health_pb2.HealthCheckRequest(service="energysites.v1.Sites"), timeout=5

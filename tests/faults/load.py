@@ -9,7 +9,7 @@ from energysites.v1 import live_data_pb2
 from history import MEANS, Call, Outcome
 from support.calls import JUNE, entry, new_uuid, outcome, stamp
 from support.process import wait_until
-from support.stubs import Stubs
+from support.stubs import OWN_CONNECTION, Stubs
 
 # How long a caller waits before it tries again; RetryInfo asks for more.
 PAUSE_SECONDS = 0.02
@@ -20,7 +20,7 @@ RECONNECT_SOON = (
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.max_reconnect_backoff_ms", 200),
-    ("grpc.use_local_subchannel_pool", 1),
+    *OWN_CONNECTION,
 )
 
 

@@ -15,7 +15,7 @@ from hyperframe.frame import DataFrame, RstStreamFrame
 from support.calls import JUNE, create_site, entry, locked, site, stamp
 from support.metrics import value
 from support.process import wait_until
-from support.stubs import Stubs
+from support.stubs import OWN_CONNECTION, Stubs
 
 UPDATE_SITE = "/energysites.v1.Sites/UpdateSite"
 BATCH_CREATE = "/energysites.v1.LiveData/BatchCreateLiveDataEntries"
@@ -23,8 +23,6 @@ BATCH_CREATE = "/energysites.v1.LiveData/BatchCreateLiveDataEntries"
 UNKNOWN_FIELD = b"\xfa\x7f\x80\xe0\xf3\x01" + bytes(3900 * 1024)
 UNFINISHED = hostile.message(UNKNOWN_FIELD)[:-1]
 CANCEL = 8  # HTTP/2's code of a call that is taken back.
-# Of a channel; others to the same address share one.
-OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
 
 
 def take_back(address, calls):

@@ -11,6 +11,8 @@ from grpc_tools import protoc
 
 from support.process import ROOT
 
+# Of a channel; others to the same address share one.
+OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
 NAMES = ("sites", "configurations", "live_data")
 
 

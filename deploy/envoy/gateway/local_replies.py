@@ -42,8 +42,8 @@ def config(settings, contract):
             # /healthz of a healthy server.
             {"filter": status(200), "body_format_override": text("ok\n")},
             *(unknown_fields() if settings.unknown_fields_check else []),
-            # Malformed JSON where no body is checked, an unknown query parameter, a value of the wrong type, a field that
-            # both the path and the body give.
+            # Malformed JSON where no body is checked, an unknown query parameter, a value of the
+            # wrong type, a field that both the path and the body give.
             mapper(status(400), "INVALID_ARGUMENT"),
             # No token, or one that does not count.
             mapper(status(401), "UNAUTHENTICATED"),

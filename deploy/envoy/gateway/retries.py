@@ -16,4 +16,4 @@ CALL = {
 
 # What changes nothing may be asked again after each failure of an instance. Envoy keeps 64 KiB of a
 # question for that: beyond them it is not answered, and nothing goes on.
-QUESTION = {**CALL, "retry_on": "connect-failure,refused-stream,reset"}
+QUESTION = {**CALL, "retry_on": f"{CALL['retry_on']},reset"}
