@@ -41,13 +41,6 @@ absl::Status Problem(PGconn* connection) {
   return absl::UnavailableError(absl::StripSuffix(text, "\n"));
 }
 
-// Waits until the socket is ready for `events`; false once `deadline` has passed.
-bool Wait(PGconn* connection, short events, absl::Time deadline) {
-  pollfd descriptor = {PQsocket(connection), events, 0};
-  const int64_t left = absl::ToInt64Milliseconds(deadline - absl::Now());
-  return poll(&descriptor, 1, static_cast<int>(std::max<int64_t>(left, 0))) > 0;
-}
-
 absl::Status NoAnswer() { return absl::UnavailableError("the database does not answer"); }
 
 }  // namespace
@@ -73,23 +66,41 @@ void DatabaseMonitor::Watch() {
   while (!stopping_) {
     lock.unlock();
     absl::Status now = Look();
+    if (stopping_) return;
     if (!now.ok()) connection_.reset();
     if (last != now || !now.ok()) on_look_(now);
     last = now;
     lock.lock();
-    stop_.wait_for(lock, now.ok() ? kPauseWhileUp : kPauseWhileAway, [this] { return stopping_; });
+    stop_.wait_for(lock, now.ok() ? kPauseWhileUp : kPauseWhileAway,
+                   [this] { return stopping_.load(); });
   }
 }
 
 absl::Status DatabaseMonitor::Look() {
   const absl::Time deadline = absl::Now() + kPatience;
-  if (connection_ == nullptr) {
-    const absl::Status connected = Connect(deadline);
-    if (!connected.ok()) return connected;
+  absl::Status status = NoAnswer();
+  if (connection_ != nullptr) {
+    status = AskVersion(absl::Now() + kPatience / 2);
+    if (!status.ok()) connection_.reset();
   }
-  const absl::Status status = AskVersion(deadline);
+  if (connection_ == nullptr) {
+    status = Connect(deadline);
+    if (status.ok()) status = AskVersion(deadline);
+  }
   if (status.ok()) AskFacts(deadline);
   return status;
+}
+
+bool DatabaseMonitor::Wait(short events, absl::Time deadline) const {
+  // Often enough for the destructor, which waits for it.
+  constexpr int kSliceMs = 100;
+  pollfd descriptor = {PQsocket(connection_.get()), events, 0};
+  while (!stopping_) {
+    const int64_t left = std::max<int64_t>(absl::ToInt64Milliseconds(deadline - absl::Now()), 0);
+    if (poll(&descriptor, 1, static_cast<int>(std::min<int64_t>(left, kSliceMs))) > 0) return true;
+    if (left == 0) return false;
+  }
+  return false;
 }
 
 absl::Status DatabaseMonitor::Connect(absl::Time deadline) {
@@ -100,7 +111,7 @@ absl::Status DatabaseMonitor::Connect(absl::Time deadline) {
   PostgresPollingStatusType state = PGRES_POLLING_WRITING;
   while (state != PGRES_POLLING_OK) {
     const short events = state == PGRES_POLLING_READING ? POLLIN : POLLOUT;
-    if (!Wait(connection_.get(), events, deadline)) return NoAnswer();
+    if (!Wait(events, deadline)) return NoAnswer();
     state = PQconnectPoll(connection_.get());
     if (state == PGRES_POLLING_FAILED) return Problem(connection_.get());
   }
@@ -141,7 +152,7 @@ absl::StatusOr<PgResult> DatabaseMonitor::Ask(const char* sql, absl::Time deadli
   absl::StatusOr<PgResult> answer = NoAnswer();
   while (true) {
     while (PQisBusy(connection) != 0) {
-      if (!Wait(connection, POLLIN, deadline)) return NoAnswer();
+      if (!Wait(POLLIN, deadline)) return NoAnswer();
       if (PQconsumeInput(connection) == 0) return Problem(connection);
     }
     PgResult result(PQgetResult(connection), PQclear);

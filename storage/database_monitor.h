@@ -4,6 +4,7 @@
 
 #include <libpq-fe.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <limits>
@@ -52,10 +53,13 @@ class DatabaseMonitor {
 
  private:
   void Watch();
-  // One look, within kPatience.
+  // One look, within kPatience. A connection that fails says little of the database: it is asked
+  // once more on a new one.
   absl::Status Look();
   absl::Status Connect(absl::Time deadline);
   absl::Status AskVersion(absl::Time deadline);
+  // Waits until the socket is ready for `events`; false once `deadline` has passed, or at the end.
+  bool Wait(short events, absl::Time deadline) const;
   // Whether the database serves does not depend on what is asked here.
   void AskFacts(absl::Time deadline);
   // The one row that `sql` gives; UNAVAILABLE if there is none by the deadline.
@@ -67,7 +71,7 @@ class DatabaseMonitor {
   std::unique_ptr<PGconn, decltype(&PQfinish)> connection_{nullptr, PQfinish};
   mutable std::mutex mutex_;
   std::condition_variable stop_;
-  bool stopping_ = false;
+  std::atomic<bool> stopping_ = false;
   DatabaseFacts facts_;
   std::thread thread_;
 };

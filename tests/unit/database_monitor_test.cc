@@ -4,8 +4,10 @@
 #include <condition_variable>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/matchers.h"
@@ -17,7 +19,9 @@ namespace {
 using testing::HasSubstr;
 using testing_support::IsOk;
 using testing_support::kApp;
+using testing_support::kSuperuser;
 using testing_support::PostgresCluster;
+using testing_support::Query;
 using testing_support::StatusIs;
 
 // What the monitor said, in order.
@@ -36,6 +40,12 @@ class Reports {
       return absl::DeadlineExceededError("no report came");
     }
     return reports_[taken_++];
+  }
+
+  // How many have come that were not taken yet.
+  size_t waiting() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return reports_.size() - taken_;
   }
 
  private:
@@ -58,6 +68,31 @@ TEST(DatabaseMonitorTest, TellsUpAwayAndUpAgain) {
   // It may be seen while it starts, which is another reason.
   while (absl::IsUnavailable(status)) status = reports.Next();
   EXPECT_THAT(status, IsOk());
+}
+
+// Regression: one dead connection, the monitor's own, was told as an outage.
+TEST(DatabaseMonitorTest, ADeadConnectionIsNoOutage) {
+  PostgresCluster& cluster = PostgresCluster::Shared();
+  const std::string database = cluster.CreateMigratedDatabase();
+  const std::string superuser = cluster.Dsn(kSuperuser, database);
+  const auto connections = [&](const char* what) {
+    return Query(superuser,
+                 absl::StrCat("SELECT ", what, " FROM pg_stat_activity WHERE usename = '", kApp,
+                              "' AND datname = current_database()"));
+  };
+  Reports reports;
+  const DatabaseMonitor monitor(cluster.Dsn(kApp, database), 1,
+                                [&](const absl::Status& status) { reports.Add(status); });
+  ASSERT_THAT(reports.Next(), IsOk());
+  for (int i = 0; i < 3; ++i) {
+    const std::string pid = connections("max(pid)");
+    ASSERT_NE(pid, "");
+    connections("pg_terminate_backend(pid, 20000)");
+    // It has looked again, on a new connection.
+    while (connections("count(*)") == "0") std::this_thread::yield();
+    EXPECT_NE(connections("max(pid)"), pid);
+  }
+  EXPECT_EQ(reports.waiting(), 0);
 }
 
 TEST(DatabaseMonitorTest, AnOldSchemaCountsAsAway) {
