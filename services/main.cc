@@ -70,7 +70,8 @@ absl::Status RunMaintain() {
   if (!options.ok()) return options.status();
   std::vector<storage::MaintenanceStep> steps = storage::RowMaintenance(*options);
   for (auto& step : storage::TableMaintenance(*options)) steps.push_back(std::move(step));
-  storage::Session session(storage::MaintenanceSession(*owner));
+  storage::SilenceWatch silence_watch;
+  storage::Session session(storage::MaintenanceSession(*owner, silence_watch));
   absl::Status failed;
   for (const storage::MaintenanceStep& step : steps) {
     const absl::StatusOr<std::string> done = step.run(session);

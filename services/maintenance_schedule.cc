@@ -10,6 +10,7 @@
 namespace energysites {
 
 MaintenanceSchedule::MaintenanceSchedule(std::string work, const storage::DsnSource& dsn,
+                                         storage::SilenceWatch& silence_watch,
                                          std::vector<storage::MaintenanceStep> steps,
                                          absl::Duration interval, std::function<bool()> may_run,
                                          prometheus::Registry& registry)
@@ -33,7 +34,7 @@ MaintenanceSchedule::MaintenanceSchedule(std::string work, const storage::DsnSou
               .Help("What a step of maintenance left to do at its last run, where this process "
                     "leads: of rollups, the buckets to be refolded.")
               .Register(registry)),
-      session_(storage::MaintenanceSession(dsn)) {
+      session_(storage::MaintenanceSession(dsn, silence_watch)) {
   // From the start on, so that the first failure counts as a rise from 0.
   for (const char* outcome : {"done", "put_off", "failed"}) {
     for (const storage::MaintenanceStep& step : steps_) {
@@ -45,6 +46,7 @@ MaintenanceSchedule::MaintenanceSchedule(std::string work, const storage::DsnSou
 
 MaintenanceSchedule::~MaintenanceSchedule() {
   constexpr std::chrono::milliseconds kCancelPause(50);
+  const auto limit = std::chrono::steady_clock::now() + storage::CancelRequest::kPatience;
   {
     std::unique_lock<std::mutex> lock(mutex_);
     stopping_ = true;
@@ -53,6 +55,7 @@ MaintenanceSchedule::~MaintenanceSchedule() {
     while (!changed_.wait_for(lock, kCancelPause, [this] { return ended_; })) {
       lock.unlock();
       session_.Cancel();
+      if (std::chrono::steady_clock::now() > limit) session_.Abandon();
       lock.lock();
     }
   }
@@ -123,7 +126,7 @@ void MaintenanceSchedule::Count(const char* step, const char* outcome) {
 
 void MaintenanceSchedule::Failed(const char* step, const absl::Status& status) {
   // The session dropped its connection, and the lock went with it.
-  if (absl::IsUnavailable(status)) SetLeads(false);
+  if (!session_.connected()) SetLeads(false);
   if (absl::IsCancelled(status)) return;
   const bool put_off = storage::IsPutOff(status);
   Count(step, put_off ? "put_off" : "failed");

@@ -25,11 +25,12 @@ namespace energysites {
 class MaintenanceSchedule {
  public:
   // `work` names what the steps do, among all processes. Runs only while `may_run` says so, asked
-  // from any thread. The registry outlives it.
+  // from any thread. The watch and the registry outlive it.
   MaintenanceSchedule(std::string work, const storage::DsnSource& dsn,
+                      storage::SilenceWatch& silence_watch,
                       std::vector<storage::MaintenanceStep> steps, absl::Duration interval,
                       std::function<bool()> may_run, prometheus::Registry& registry);
-  // Stops the step under way.
+  // Stops the step under way, whatever the database does.
   ~MaintenanceSchedule();
   MaintenanceSchedule(const MaintenanceSchedule&) = delete;
   MaintenanceSchedule& operator=(const MaintenanceSchedule&) = delete;

@@ -240,6 +240,8 @@ absl::StatusOr<ServerOptions> ServerOptionsFromFlags() {
   if (!given_owner->empty()) options.owner_dsn = storage::DsnSource(OwnerDsn);
   options.executor.session.dsn = app_dsn;
   options.executor.session.statement_timeout = absl::GetFlag(FLAGS_statement_timeout);
+  options.executor.session.silence_limit =
+      options.executor.session.statement_timeout + storage::kSilenceMargin;
   options.executor.session.lock_timeout = absl::GetFlag(FLAGS_lock_timeout);
   options.executor.session.idle_in_transaction_timeout =
       absl::GetFlag(FLAGS_idle_in_transaction_timeout);

@@ -1,15 +1,19 @@
 #include "services/server.h"
 
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
 #include <memory>
 #include <mutex>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/grpcpp.h"
 #include "grpcpp/health_check_service_interface.h"
@@ -28,6 +32,7 @@
 #include "storage/database_monitor.h"
 #include "storage/maintenance.h"
 #include "storage/migrations.h"
+#include "storage/silence_watch.h"
 
 namespace energysites {
 namespace {
@@ -154,6 +159,21 @@ class Health {
   absl::Status status_ = absl::UnavailableError("the database was not reached yet");
 };
 
+// How long the process may take to end after the drain.
+constexpr absl::Duration kPatienceAfterDrain = absl::Seconds(4);
+
+// Ends the process after `time`, unless it has ended by then. A call that waits for a database that
+// stands still ends neither by its deadline nor by a cancellation, and gRPC waits for it without a
+// limit. Nothing is lost by it: what was acknowledged is on disk.
+void EndProcessAfter(absl::Duration time) {
+  std::thread([time] {
+    absl::SleepFor(time);
+    Log(spdlog::level::warn, "stopped while the database did not answer", {});
+    FlushLog();
+    _exit(0);
+  }).detach();
+}
+
 // A thread that watches the database tells the executors and health, and logs.
 void OnDatabaseLook(const absl::Status& status, const std::vector<storage::Executor*>& executors,
                     Health& health) {
@@ -182,14 +202,20 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
   if (!credentials.ok()) return credentials.status();
 
   const auto registry = std::make_shared<prometheus::Registry>();
-  storage::Executor executor(Counted(options.executor, "unary", *registry));
-  storage::Executor export_executor(Counted(options.export_executor, "export", *registry));
-  storage::Executor ingest_executor(Counted(options.ingest_executor, "ingest", *registry));
+  storage::SilenceWatch silence_watch(CountedAbandonment(*registry));
+  const auto counted = [&](storage::ExecutorOptions executor_options, const char* name) {
+    executor_options.session.silence_watch = &silence_watch;
+    return Counted(std::move(executor_options), name, *registry);
+  };
+  storage::Executor executor(counted(options.executor, "unary"));
+  storage::Executor export_executor(counted(options.export_executor, "export"));
+  storage::Executor ingest_executor(counted(options.ingest_executor, "ingest"));
   const std::vector<storage::Executor*> executors = {&executor, &export_executor, &ingest_executor};
   for (storage::Executor* each : executors) each->SetDatabaseAvailable(false);
   LimitDescriptors(executor.connections() + export_executor.connections() +
                    ingest_executor.connections());
   storage::LiveDataFeedOptions feed_options = options.live_data_feed;
+  feed_options.silence_watch = &silence_watch;
   feed_options.on_fault = [](const absl::Status& fault) {
     Log(spdlog::level::err, "watchers wait", {{"fault", fault.message()}});
   };
@@ -280,7 +306,7 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
   const auto maintain = [&](const char* work, const storage::DsnSource& dsn,
                             std::vector<storage::MaintenanceStep> steps) {
     return std::make_unique<MaintenanceSchedule>(
-        work, dsn, std::move(steps), options.maintenance_interval,
+        work, dsn, silence_watch, std::move(steps), options.maintenance_interval,
         [&health] { return health.status().ok(); }, *registry);
   };
   const auto rows =
@@ -300,6 +326,7 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
   const timespec delay = absl::ToTimespec(options.drain_delay);
   sigtimedwait(&signals, nullptr, &delay);
   draining.Begin();
+  EndProcessAfter(options.drain + kPatienceAfterDrain);
   server->Shutdown(std::chrono::system_clock::now() + absl::ToChronoSeconds(options.drain));
   return absl::OkStatus();
 }

@@ -5,6 +5,7 @@
 #include "prometheus/counter.h"
 #include "prometheus/gauge.h"
 #include "prometheus/histogram.h"
+#include "services/log.h"
 #include "services/process_metrics.h"
 
 namespace energysites {
@@ -56,6 +57,18 @@ storage::ExecutorOptions Counted(storage::ExecutorOptions options, const std::st
   };
   options.session.on_connection_lost = [&lost] { lost.Increment(); };
   return options;
+}
+
+std::function<void()> CountedAbandonment(prometheus::Registry& registry) {
+  auto& abandoned = prometheus::BuildCounter()
+                        .Name("energy_sites_database_connections_abandoned_total")
+                        .Help("Connections that were closed because the database did not answer.")
+                        .Register(registry)
+                        .Add({});
+  return [&abandoned] {
+    abandoned.Increment();
+    Log(spdlog::level::err, "connection abandoned: the database did not answer", {});
+  };
 }
 
 std::function<std::vector<prometheus::MetricFamily>()> CollectMetrics(

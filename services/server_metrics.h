@@ -16,6 +16,10 @@
 
 namespace energysites {
 
+// What to call for each connection that was ended because the database did not answer: counts and
+// logs it. The registry outlives it.
+std::function<void()> CountedAbandonment(prometheus::Registry& registry);
+
 // `options`, but for an executor whose waits and lost connections are counted as those of `name`.
 // The registry outlives the executor.
 storage::ExecutorOptions Counted(storage::ExecutorOptions options, const std::string& name,

@@ -23,13 +23,14 @@ Batcher::~Batcher() {
 
 absl::Status Batcher::Add(Rider* rider) {
   const std::lock_guard<std::mutex> lock(mutex_);
+  if (rider->cancelled_) return absl::CancelledError("call cancelled by the client");
   if (waiting_count_ >= options_.queue_limit) return QueueFull();
   std::deque<Rider*>& of_key = waiting_[rider->FairnessKey()];
   if (of_key.empty()) keys_.push_back(rider->FairnessKey());
   of_key.push_back(rider);
   rider->waiting_ = true;
   ++waiting_count_;
-  const absl::Status sent = Send();
+  const absl::Status sent = Send(&Executor::Submit);
   // Others that wait have a turn under way, which looks after them.
   if (!sent.ok()) Forget(rider);
   return sent;
@@ -38,19 +39,20 @@ absl::Status Batcher::Add(Rider* rider) {
 void Batcher::Cancel(Rider* rider) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
+    rider->cancelled_ = true;
     if (!rider->waiting_) return;
     Forget(rider);
   }
-  rider->Drop(absl::CancelledError("the caller gave up"));
+  rider->Drop(absl::CancelledError("call cancelled by the client"));
 }
 
-absl::Status Batcher::Send() {
+absl::Status Batcher::Send(absl::Status (Executor::*submit)(Job*)) {
   if (waiting_count_ == 0 || rides_ >= options_.concurrent_rides) return absl::OkStatus();
   const auto turn =
       std::find_if(turns_.begin(), turns_.end(), [](const auto& t) { return t->idle; });
   // Else the first that is done with telling its outcome goes again.
   if (turn == turns_.end()) return absl::OkStatus();
-  const absl::Status submitted = executor_.Submit(turn->get());
+  const absl::Status submitted = (executor_.*submit)(turn->get());
   if (!submitted.ok()) return submitted;
   (*turn)->idle = false;
   ++rides_;
@@ -65,13 +67,14 @@ void Batcher::Take(Turn& turn, Session& session) {
   if (!riders.empty()) tell = ride_(session, riders);
   lock.lock();
   --rides_;
-  const absl::Status next = Send();
+  // The connection is about to be free, however full the executor's queue is.
+  const absl::Status next = Send(&Executor::SubmitNext);
   if (!next.ok()) DropAll(lock, next);
   lock.unlock();
   if (tell != nullptr) tell();
   lock.lock();
   turn.idle = true;
-  const absl::Status sent = Send();
+  const absl::Status sent = Send(&Executor::SubmitNext);
   if (!sent.ok()) {
     // Not idle before the last rider was told: the destructor may follow at once.
     turn.idle = false;

@@ -30,6 +30,7 @@ class Rider {
  private:
   friend class Batcher;
   bool waiting_ = false;
+  bool cancelled_ = false;
 };
 
 struct BatcherOptions {
@@ -55,7 +56,8 @@ class Batcher {
   Batcher(const Batcher&) = delete;
   Batcher& operator=(const Batcher&) = delete;
 
-  // Returns what Executor::Submit does; then the rider is neither taken along nor dropped.
+  // Returns what Executor::Submit does, CANCELLED if the rider was cancelled before; then the rider
+  // is neither taken along nor dropped.
   absl::Status Add(Rider* rider);
 
   // Drops the rider if it waits.
@@ -80,8 +82,9 @@ class Batcher {
   void TurnBack(Turn& turn, const absl::Status& why);
 
   // The rest is called with mutex_ held.
-  // Sends an idle turn if riders wait and there is room in the database.
-  absl::Status Send();
+  // Sends an idle turn, by Executor::Submit or SubmitNext, if riders wait and there is room in the
+  // database.
+  absl::Status Send(absl::Status (Executor::*submit)(Job*));
   // Lets go of `lock` while it tells them.
   void DropAll(std::unique_lock<std::mutex>& lock, const absl::Status& why);
   std::vector<Rider*> Board();

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include "absl/strings/numbers.h"
+#include "storage/cancel_request.h"
 
 namespace energysites::storage {
 namespace {
@@ -16,11 +17,28 @@ std::string DsnNow(const DsnSource& source) {
 
 }  // namespace
 
-Connection::Connection(const DsnSource& dsn) : connection_base(policy_), policy_(DsnNow(dsn)) {
+Connection::Connection(const DsnSource& dsn, SilenceWatch* watch,
+                       std::chrono::milliseconds silence_limit)
+    : connection_base(policy_), policy_(DsnNow(dsn)), watch_(watch) {
+  if (watch_ != nullptr && !watch_->MayConnect()) {
+    throw pqxx::broken_connection(
+        "too many connections were ended because the database did not answer on them");
+  }
   init();
+  if (watch_ == nullptr) return;
+  PQregisterEventProc(raw(), &Connection::OnEvent, "energy-sites", this);
+  watch_->Add(this, silence_limit);
 }
 
-Connection::~Connection() { close(); }
+Connection::~Connection() {
+  if (watch_ != nullptr) watch_->Remove(this);
+  close();
+}
+
+int Connection::OnEvent(PGEventId event, void*, void* connection) {
+  if (event == PGEVT_RESULTCREATE) static_cast<Connection*>(connection)->NoteProgress();
+  return 1;
+}
 
 bool Connection::IsReady() const {
   // A cancellation that met the ROLLBACK has left a transaction open.
@@ -29,7 +47,10 @@ bool Connection::IsReady() const {
   return poll(&descriptor, 1, /*timeout=*/0) == 0;
 }
 
-void Connection::Abandon() { shutdown(PQsocket(policy_.raw), SHUT_RDWR); }
+void Connection::Abandon() {
+  abandoned_ = true;
+  shutdown(PQsocket(policy_.raw), SHUT_RDWR);
+}
 
 PgResult CheckResult(PGconn* raw, PGresult* result, const std::string& query) {
   PgResult owned(result, PQclear);
@@ -48,12 +69,16 @@ PgResult CheckResult(PGconn* raw, PGresult* result, const std::string& query) {
   throw pqxx::sql_error(message, query, state);
 }
 
-CopyIn::CopyIn(Connection& connection, const std::string& sql) : raw_(connection.raw()), sql_(sql) {
+CopyIn::CopyIn(Connection& connection, const std::string& sql)
+    : connection_(connection), raw_(connection.raw()), sql_(sql) {
   CheckResult(raw_, PQexec(raw_, sql_.c_str()), sql_);
 }
 
 void CopyIn::Put(absl::string_view data) {
-  if (PQputCopyData(raw_, data.data(), static_cast<int>(data.size())) == 1) return;
+  if (PQputCopyData(raw_, data.data(), static_cast<int>(data.size())) == 1) {
+    connection_.NoteProgress();
+    return;
+  }
   // The server's reason, if it gave one, comes with the end of the COPY.
   Finish();
   throw pqxx::broken_connection(PQerrorMessage(raw_));
@@ -72,16 +97,15 @@ int64_t CopyIn::Finish() {
 }
 
 CopyOut::CopyOut(Connection& connection, const std::string& sql)
-    : raw_(connection.raw()), sql_(sql) {
+    : connection_(connection), raw_(connection.raw()), sql_(sql) {
   CheckResult(raw_, PQexec(raw_, sql_.c_str()), sql_);
 }
 
 CopyOut::~CopyOut() {
   FreePiece();
   if (finished_) return;
-  char ignored[256];
-  const std::unique_ptr<PGcancel, void (*)(PGcancel*)> cancel(PQgetCancel(raw_), PQfreeCancel);
-  if (cancel != nullptr) PQcancel(cancel.get(), ignored, sizeof(ignored));
+  const auto request = CancelRequest::Send(raw_);
+  if (request == nullptr || !request->Wait()) connection_.Abandon();
   absl::string_view rest;
   try {
     while (Next(&rest)) continue;
@@ -94,6 +118,7 @@ bool CopyOut::Next(absl::string_view* data) {
   FreePiece();
   const int size = PQgetCopyData(raw_, &piece_, /*async=*/0);
   if (size > 0) {
+    connection_.NoteProgress();
     *data = absl::string_view(piece_, size);
     return true;
   }

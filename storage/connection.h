@@ -3,15 +3,19 @@
 #ifndef STORAGE_CONNECTION_H_
 #define STORAGE_CONNECTION_H_
 
+#include <libpq-events.h>
 #include <libpq-fe.h>
 
 #include <atomic>
+#include <chrono>
+#include <cstdint>
 #include <memory>
 #include <pqxx/pqxx>
 #include <string>
 
 #include "absl/strings/string_view.h"
 #include "storage/dsn.h"
+#include "storage/silence_watch.h"
 
 namespace energysites::storage {
 
@@ -19,17 +23,46 @@ namespace energysites::storage {
 // calls of one query. Everything here throws what libpqxx would throw.
 class Connection final : public pqxx::connection_base {
  public:
-  // Throws broken_connection, too, if there is no DSN now.
-  explicit Connection(const DsnSource& dsn);
+  // Throws broken_connection, too, if there is no DSN now, or if `watch` allows no connection now.
+  // `watch` may be null, else it outlives the connection, and ends it after `silence_limit` without
+  // a sign of the database while the owner waits for it.
+  explicit Connection(const DsnSource& dsn, SilenceWatch* watch = nullptr,
+                      std::chrono::milliseconds silence_limit = {});
   ~Connection();
+
+  // Says, for as long as it lives, whether the owner waits for the database. It waits from the
+  // start of a transaction to its end, but for what the owner does itself meanwhile.
+  class Waiting {
+   public:
+    Waiting(Connection& connection, bool waits) : connection_(connection) {
+      if (IsWaiting(connection_.progress()) != waits) steps_ = 1;
+      connection_.Advance(steps_);
+    }
+    ~Waiting() { connection_.Advance(steps_); }
+    Waiting(const Waiting&) = delete;
+    Waiting& operator=(const Waiting&) = delete;
+
+   private:
+    Connection& connection_;
+    int steps_ = 2;
+  };
+
+  // The database has given a sign. libpq's results say so by themselves, the pieces of COPY do not.
+  void NoteProgress() { Advance(2); }
+
+  // Grows with each sign of the database; odd while the owner waits for one. From any thread.
+  uint64_t progress() const { return progress_.load(std::memory_order_relaxed); }
+  static bool IsWaiting(uint64_t progress) { return progress % 2 == 1; }
 
   PGconn* raw() { return policy_.raw; }
 
   // Whether a transaction can begin: none is open, and the other side has not ended the connection
   // while it lay idle.
   bool IsReady() const;
-  // Ends it under a call that waits for an answer, which then fails. From any thread.
+  // Ends it under a call that waits for an answer, which then fails. From any thread. What the
+  // database was asked to do it may still do later.
   void Abandon();
+  bool abandoned() const { return abandoned_; }
 
  private:
   struct Policy final : pqxx::connect_direct {
@@ -44,7 +77,15 @@ class Connection final : public pqxx::connection_base {
     std::atomic<PGconn*> raw = nullptr;
   };
 
+  // Only the owner's thread writes it.
+  void Advance(int steps) { progress_.store(progress() + steps, std::memory_order_relaxed); }
+  // libpq calls it for each result that has come.
+  static int OnEvent(PGEventId event, void* info, void* connection);
+
   Policy policy_;
+  SilenceWatch* const watch_;
+  std::atomic<uint64_t> progress_ = 0;
+  std::atomic<bool> abandoned_ = false;
 };
 
 using PgResult = std::unique_ptr<PGresult, void (*)(PGresult*)>;
@@ -62,6 +103,7 @@ class CopyIn {
   int64_t Finish();
 
  private:
+  Connection& connection_;
   PGconn* const raw_;
   const std::string sql_;
 };
@@ -70,18 +112,20 @@ class CopyIn {
 class CopyOut {
  public:
   CopyOut(Connection& connection, const std::string& sql);
-  // Stops the query, if it was not read to its end, so that the connection can be used again.
+  // Stops the query, if it was not read to its end, so that the connection can be used again; ends
+  // the connection if the database does not take the request to stop.
   ~CopyOut();
   CopyOut(const CopyOut&) = delete;
   CopyOut& operator=(const CopyOut&) = delete;
 
-  // Sets `data` to the next piece, one row or the header or trailer of the binary format; valid
-  // until the next call. Returns false at the end.
+  // Waits for the next piece and sets `data` to it: one row or the header or trailer of the binary
+  // format; valid until the next call. Returns false at the end.
   bool Next(absl::string_view* data);
 
  private:
   void FreePiece();
 
+  Connection& connection_;
   PGconn* const raw_;
   const std::string sql_;
   char* piece_ = nullptr;

@@ -217,6 +217,14 @@ absl::Status DatabaseUnavailable(absl::string_view why) {
   return WithRetryInfo(WithErrorInfo(absl::UnavailableError(why), "DATABASE_UNAVAILABLE"));
 }
 
+absl::Status DatabaseSilent() {
+  return WithErrorInfo(
+      absl::DeadlineExceededError(
+          "the database did not answer in time; a write may still take effect: read before you "
+          "send it again, or send it again with the same request_id"),
+      "DATABASE_SILENT");
+}
+
 absl::Status QueueFull() {
   return WithRetryInfo(WithErrorInfo(
       absl::ResourceExhaustedError("the server has as many calls as it can take; try again"),

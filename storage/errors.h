@@ -57,6 +57,10 @@ absl::Status IngestSessionForgotten();
 // UNAVAILABLE with RetryInfo: the database cannot be reached; nothing is known to be stored.
 absl::Status DatabaseUnavailable(absl::string_view why);
 
+// DEADLINE_EXCEEDED without RetryInfo: the database gave no answer, and may still do what it was
+// asked for.
+absl::Status DatabaseSilent();
+
 // RESOURCE_EXHAUSTED with RetryInfo: as many calls wait as the server allows.
 absl::Status QueueFull();
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 
 #include "absl/time/clock.h"
 
@@ -41,12 +42,19 @@ Executor::~Executor() {
   canceller_.join();
 }
 
-absl::Status Executor::Submit(Job* job) {
+absl::Status Executor::Submit(Job* job) { return Submit(job, queue_limit_ + workers_.size()); }
+
+absl::Status Executor::SubmitNext(Job* job) {
+  return Submit(job, std::numeric_limits<size_t>::max());
+}
+
+absl::Status Executor::Submit(Job* job, size_t limit) {
   if (!database_available_) return DatabaseUnavailable("the database cannot be reached now");
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (stopping_) return DatabaseUnavailable("the server is shutting down");
-    if (queue_.size() + running_ >= queue_limit_ + workers_.size()) return QueueFull();
+    if (job->cancelled_) return absl::CancelledError("call cancelled by the client");
+    if (queue_.size() + running_ >= limit) return QueueFull();
     Queue(job);
   }
   job_queued_.notify_one();
@@ -58,7 +66,7 @@ void Executor::Requeue(Job* job) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (job->cancelled_) {
-      why = absl::CancelledError("the caller gave up");
+      why = absl::CancelledError("call cancelled by the client");
     } else if (!stopping_) {
       Queue(job);
       job_queued_.notify_one();
@@ -86,7 +94,7 @@ void Executor::Cancel(Job* job) {
     queue_.erase(job->place_);
     job->state_ = Job::State::kDone;
   }
-  job->Drop(absl::CancelledError("the caller gave up"));
+  job->Drop(absl::CancelledError("call cancelled by the client"));
 }
 
 void Executor::SetDatabaseAvailable(bool available) {
@@ -163,7 +171,6 @@ void Executor::Work(size_t index) {
     job->worker_ = index;
     worker.running = job;
     ++running_;
-    worker.session.Begin();
     lock.unlock();
     if (on_wait_over_ != nullptr) on_wait_over_(absl::Now() - job->queue_time_);
     if (database_available_) {
@@ -173,12 +180,16 @@ void Executor::Work(size_t index) {
       job->Drop(DatabaseUnavailable("the database cannot be reached now"));
     }
     lock.lock();
+    worker.running = nullptr;
+    worker.cancel_requested = false;
+    if (worker.cancelled) {
+      lock.unlock();
+      worker.session.Begin();
+      lock.lock();
+      worker.cancelled = false;
+    }
     --running_;
     worker.connected = worker.session.connected();
-    worker.running = nullptr;
-    // A cancellation on its way to the database must not meet the next job's query.
-    worker.cancel_requested = false;
-    cancel_done_.wait(lock, [&] { return !worker.cancelling; });
   }
 }
 
@@ -210,12 +221,8 @@ void Executor::CarryCancellations() {
     if (std::none_of(workers_.begin(), workers_.end(), wanted)) return;
     for (const auto& worker : workers_) {
       if (!worker->cancel_requested) continue;
-      worker->cancelling = true;
-      lock.unlock();
+      worker->cancelled = true;
       worker->session.Cancel();
-      lock.lock();
-      worker->cancelling = false;
-      cancel_done_.notify_all();
     }
     // A request that met no query, because the job was between two, was in vain: it is repeated
     // until the job is over.

@@ -67,7 +67,12 @@ class Executor {
 
   // Returns RESOURCE_EXHAUSTED if the queue is full and UNAVAILABLE while the database is away or
   // the executor shuts down; then neither Run nor Drop is called.
+  // Returns CANCELLED, likewise, if the job was cancelled before.
   absl::Status Submit(Job* job);
+
+  // The same from the Run of another job, whose place `job` takes: it fits even if the queue is
+  // full.
+  absl::Status SubmitNext(Job* job);
 
   // Queues the job again, from its own Run and as the last thing there: it has more to do, and
   // others go first. Takes it even if the queue is full; drops it if it was cancelled meanwhile.
@@ -94,10 +99,11 @@ class Executor {
     bool connected = false;  // As of its last job. Guarded by mutex_, as are the next three.
     Job* running = nullptr;  // For comparison only.
     bool cancel_requested = false;
-    bool cancelling = false;
+    bool cancelled = false;  // The session was told so, since its last Begin.
     std::thread thread;
   };
 
+  absl::Status Submit(Job* job, size_t limit);
   // With the lock held.
   void Queue(Job* job);
   Job* TakeFirst();
@@ -107,7 +113,7 @@ class Executor {
   // Whether to leave the jobs to others, because this worker gets no connection and they have one.
   // Takes its time without `lock`, which is held before and after.
   bool StandsBack(Worker& worker, std::unique_lock<std::mutex>& lock);
-  // Carries cancellations to the database, which takes a round trip.
+  // Repeats cancellations until the jobs are over.
   void CarryCancellations();
 
   const size_t queue_limit_;
@@ -117,7 +123,6 @@ class Executor {
   std::condition_variable job_queued_;
   std::condition_variable stop_;
   std::condition_variable cancel_requested_;
-  std::condition_variable cancel_done_;
   std::map<Job::Place, Job*> queue_;
   uint64_t queued_ever_ = 0;
   uint64_t turn_ = 0;  // That of the job that was taken last.

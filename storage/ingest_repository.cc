@@ -196,7 +196,10 @@ absl::StatusOr<v1::RefusedEntries> IngestRepository::StoreOnce(const IngestSessi
       Copy(rows.begin(), rows.end());
     }
     MarkBuckets(rows);
-    absl::Status turn = await_turn();
+    const absl::Status turn = [&] {
+      const Connection::Waiting pause(session_.connection(), false);
+      return await_turn();
+    }();
     if (!turn.ok()) return turn;
     const int64_t sequence = batch.sequence();
     const pqxx::result advanced = tx.exec_prepared0(kAdvanceSession.name, session.owner,

@@ -125,6 +125,8 @@ absl::Status ExportLiveData(Session& session, const LiveDataRange& range, const 
       absl::string_view piece;
       bool at_start = true;
       while (copy.Next(&piece)) {
+        // The reader may be slow; the database is not silent meanwhile.
+        const Connection::Waiting pause(session.connection(), false);
         const absl::Status taken = TakeRows(piece, &at_start, take_row);
         if (!taken.ok()) return taken;
       }

@@ -76,6 +76,7 @@ Parameter XidParameter(uint64_t xid) { return Parameter(static_cast<int64_t>(xid
 
 BinaryRows Query(Connection& connection, const Statement& statement,
                  std::initializer_list<Parameter> parameters) {
+  const Connection::Waiting waiting(connection, true);
   pqxx::nontransaction transaction(connection);
   return ExecBinary(connection, statement, parameters);
 }
@@ -192,26 +193,35 @@ void LiveDataFeed::Work(const Watchers& watchers) {
 }
 
 void LiveDataFeed::Connect(const Watchers& watchers) {
-  auto connection = std::make_unique<Connection>(options_.dsn);
-  pqxx::nontransaction(*connection).exec(kSettings + absl::StrCat("; LISTEN ", kChannel));
+  auto made = std::make_unique<Connection>(options_.dsn, options_.silence_watch,
+                                           absl::ToChronoMilliseconds(kMaxSilence));
+  Connection& connection = *made;
+  {
+    // Before the first query, so that the destructor can end that one, too.
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (stopping_) throw pqxx::broken_connection("shutting down");
+    connection_ = std::move(made);
+    socket_ = connection.sock();
+  }
+  const Connection::Waiting waiting(connection, true);
+  pqxx::nontransaction(connection).exec(kSettings + absl::StrCat("; LISTEN ", kChannel));
   for (const Statement* statement : AllStatements()) {
-    connection->prepare(statement->name, statement->sql);
+    connection.prepare(statement->name, statement->sql);
   }
   // Only a new connection can lead to a database that is not the same, or not as it was.
-  const BinaryRows head = Query(*connection, kFindLiveDataHead, {});
+  const BinaryRows head = Query(connection, kFindLiveDataHead, {});
   const uint64_t next_xid = XidAt(head, 0, 2);
   for (const auto& watcher : watchers) watcher->EndIfFrom(next_xid);
   if (head_.has_value() && head_->xid >= next_xid) head_.reset();
   // Some may have been missed while there was no connection.
   notified_ = true;
-  const std::lock_guard<std::mutex> lock(mutex_);
-  connection_ = std::move(connection);
-  socket_ = connection_->sock();
 }
 
 void LiveDataFeed::Disconnect() {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  socket_ = -1;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    socket_ = -1;
+  }
   connection_.reset();
 }
 
@@ -220,6 +230,7 @@ void LiveDataFeed::Notify() {
   entries_written_ = false;
   notify_time_ = Clock::now() + kLeastPause;
   try {
+    const Connection::Waiting waiting(*connection_, true);
     pqxx::nontransaction(*connection_).exec(absl::StrCat("NOTIFY ", kChannel));
   } catch (...) {
     entries_written_ = true;

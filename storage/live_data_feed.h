@@ -24,6 +24,7 @@ namespace energysites::storage {
 
 struct LiveDataFeedOptions {
   DsnSource dsn;
+  SilenceWatch* silence_watch = nullptr;  // Null for no bound; else it outlives the feed.
   size_t most_watchers = 1000;
   WatchQueueOptions queue;
   // Told on the feed's thread what goes wrong, but for a database that is away.

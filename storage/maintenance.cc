@@ -89,8 +89,9 @@ std::vector<MaintenanceStep> TableMaintenance(const MaintenanceOptions& options)
   };
 }
 
-SessionOptions MaintenanceSession(const DsnSource& dsn) {
+SessionOptions MaintenanceSession(const DsnSource& dsn, SilenceWatch& silence_watch) {
   SessionOptions options;
+  options.silence_watch = &silence_watch;
   options.dsn = dsn;
   options.lock_timeout = absl::Seconds(1);
   // The one by which it leads.

@@ -40,7 +40,7 @@ std::vector<MaintenanceStep> RowMaintenance(const MaintenanceOptions& options);
 std::vector<MaintenanceStep> TableMaintenance(const MaintenanceOptions& options);
 
 // The settings of a session for maintenance: it gives way rather than let others wait for it.
-SessionOptions MaintenanceSession(const DsnSource& dsn);
+SessionOptions MaintenanceSession(const DsnSource& dsn, SilenceWatch& silence_watch);
 
 // Whether a step that failed with `status` only met other work in its way, and goes on next time.
 bool IsPutOff(const absl::Status& status);

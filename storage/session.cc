@@ -58,7 +58,8 @@ Connection& Session::Connect() {
   const bool lost_locks = connection_ != nullptr && options_.holds_locks;
   Lose();
   if (lost_locks) throw pqxx::broken_connection("the connection was lost, and its locks with it");
-  Replace(std::make_unique<Connection>(options_.dsn));
+  Replace(std::make_unique<Connection>(options_.dsn, options_.silence_watch,
+                                       absl::ToChronoMilliseconds(options_.silence_limit)));
   try {
     SetUp(*connection_);
   } catch (...) {
@@ -78,6 +79,7 @@ bool Session::TryConnect() {
 }
 
 void Session::SetUp(Connection& connection) {
+  const Connection::Waiting waiting(connection, true);
   pqxx::nontransaction(connection).exec(Settings(options_));
   for (const Statements& statements : AllStatements()) {
     for (const Statement* statement : statements) {
@@ -87,8 +89,11 @@ void Session::SetUp(Connection& connection) {
 }
 
 void Session::Replace(std::unique_ptr<Connection> connection) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  connection_ = std::move(connection);
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    connection_.swap(connection);
+  }
+  // The old one is closed here, without the lock.
 }
 
 void Session::Lose() {
@@ -99,22 +104,19 @@ void Session::Lose() {
 
 absl::Status Session::Fail() {
   absl::Status status = StatusFromException();
+  const bool abandoned = connection_ != nullptr && connection_->abandoned();
+  if (abandoned) status = DatabaseSilent();
   // libpqxx would reconnect by itself, as a session without our settings.
-  if (absl::IsUnavailable(status)) Lose();
-  return cancelled_ ? absl::CancelledError("the caller gave up") : status;
+  if (abandoned || absl::IsUnavailable(status)) Lose();
+  return cancelled_ ? absl::CancelledError("call cancelled by the client") : status;
 }
 
 void Session::Cancel() {
-  std::unique_ptr<PGcancel, decltype(&PQfreeCancel)> request(nullptr, PQfreeCancel);
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    cancelled_ = true;
-    if (connection_ != nullptr) request.reset(PQgetCancel(connection_->raw()));
-  }
-  // Without the lock: a database that stands still takes the request and never answers. Where it is
-  // away, the query fails without our help.
-  char ignored[256];
-  if (request != nullptr) PQcancel(request.get(), ignored, sizeof(ignored));
+  const std::lock_guard<std::mutex> lock(mutex_);
+  cancelled_ = true;
+  if (connection_ == nullptr) return;
+  if (cancel_request_ != nullptr && !cancel_request_->done()) return;
+  cancel_request_ = CancelRequest::Send(connection_->raw());
 }
 
 void Session::Abandon() {
@@ -122,6 +124,14 @@ void Session::Abandon() {
   if (connection_ != nullptr) connection_->Abandon();
 }
 
-void Session::Begin() { cancelled_ = false; }
+void Session::Begin() {
+  std::shared_ptr<CancelRequest> request;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    request.swap(cancel_request_);
+  }
+  if (request != nullptr && !request->Wait()) Lose();
+  cancelled_ = false;
+}
 
 }  // namespace energysites::storage

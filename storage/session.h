@@ -14,9 +14,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "storage/cancel_request.h"
 #include "storage/connection.h"
 #include "storage/dsn.h"
 #include "storage/errors.h"
+#include "storage/silence_watch.h"
 #include "storage/statement.h"
 
 namespace energysites::storage {
@@ -36,6 +38,10 @@ struct SessionOptions {
   // Whether the connection holds locks of its own. If it is lost while it lies idle, the next call
   // then fails as UNAVAILABLE rather than go on, unnoticed, on one without them.
   bool holds_locks = false;
+  // Ends connections on which the database gives no sign for `silence_limit` while it is waited
+  // for. Null for no bound; else it outlives the session.
+  SilenceWatch* silence_watch = nullptr;
+  absl::Duration silence_limit = kMaxSilence;
   // Told each time that a connection broke; from the session's thread.
   std::function<void()> on_connection_lost = nullptr;
 };
@@ -53,7 +59,8 @@ class Session {
   // deadlock, a serialization failure or a lost race for a key is tried once more.
   //
   // Returns UNAVAILABLE if the database is away (the commit may then have happened or not),
-  // CANCELLED after Cancel, else what StatusFromException says.
+  // DEADLINE_EXCEEDED if the connection was abandoned (likewise), CANCELLED after Cancel, else what
+  // StatusFromException says.
   template <class Body>
   auto Transact(Body body) -> decltype(body(std::declval<pqxx::work&>())) {
     auto result = Once<pqxx::work>(body);
@@ -82,17 +89,19 @@ class Session {
   // For what libpqxx cannot do, inside a transaction only.
   Connection& connection() { return *connection_; }
 
-  // Stops what runs now and refuses further transactions until Begin. From any thread; waits for
-  // the database to take the request, so not from a thread that must not block. The owner sees to
-  // it that Begin waits for a Cancel under way, or it would hit the next job's query.
+  // Asks the database to stop what runs now, and refuses further transactions until Begin. From any
+  // thread; does not block. A request that meets no query, because the owner is between two, is in
+  // vain: call it again until the owner is done.
   void Cancel();
+  // Allows transactions again, after Cancel, and not beside it. Waits until the request can stop no
+  // later query; gives the connection up if the database does not take the request.
   void Begin();
 
-  // Ends the connection under what waits for its answer: that fails as UNAVAILABLE. For a database
-  // that stands still, which takes no cancellation either. From any thread.
+  // Ends the connection under what waits for its answer: that fails as DEADLINE_EXCEEDED. For a
+  // database that stands still, which takes no cancellation either. From any thread.
   void Abandon();
 
-  // Whether the caller gave up: for work that takes several transactions.
+  // Whether call cancelled by the client: for work that takes several transactions.
   bool cancelled() const { return cancelled_; }
 
  private:
@@ -108,9 +117,11 @@ class Session {
 
   template <class Transaction, class Body>
   auto Once(Body& body) -> decltype(body(std::declval<Transaction&>())) {
-    if (cancelled_) return absl::CancelledError("the caller gave up");
+    if (cancelled_) return absl::CancelledError("call cancelled by the client");
     try {
-      Transaction transaction(Connect());
+      Connection& connection = Connect();
+      const Connection::Waiting waiting(connection, true);
+      Transaction transaction(connection);
       auto result = body(transaction);
       if (result.ok()) transaction.commit();
       return result;
@@ -125,6 +136,7 @@ class Session {
   // uses the connection, but not while it makes or drops it.
   std::mutex mutex_;
   std::unique_ptr<Connection> connection_;
+  std::shared_ptr<CancelRequest> cancel_request_;  // The last one since Begin. Guarded by mutex_.
 };
 
 }  // namespace energysites::storage

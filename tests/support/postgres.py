@@ -202,10 +202,24 @@ class Postgres:
         options = f"size={self._disk_mib}m,mode=700"
         subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", self.dir], check=True)
 
+    @contextlib.contextmanager
+    def standing_still(self, pids):
+        """These of its processes take no step, as on a disk that hangs."""
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._go_on(pids)
+
+    def postmaster(self):
+        """The pid of the process that takes connections and starts all others."""
+        with open(f"{self.dir}/data/postmaster.pid", encoding="ascii") as file:
+            return int(file.readline())
+
     def _pause(self):
         """The pids of what it stopped, the parent first."""
-        with open(f"{self.dir}/data/postmaster.pid", encoding="ascii") as file:
-            postmaster = int(file.readline())
+        postmaster = self.postmaster()
         # The parent first: then it starts no other ones.
         os.kill(postmaster, signal.SIGSTOP)
         with open(f"/proc/{postmaster}/task/{postmaster}/children", encoding="ascii") as file:

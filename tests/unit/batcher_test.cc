@@ -161,6 +161,41 @@ TEST_F(BatcherTest, RefusesWhatDoesNotFitIntoTheQueue) {
   EXPECT_THAT(riders[1]->Wait(), IsOk());
 }
 
+// Regression: all calls that waited for the next group were refused if the executor's queue was
+// full when a group ended, although that very connection was free.
+TEST_F(BatcherTest, AFullExecutorDoesNotRefuseTheNextRide) {
+  struct IdleJob : Job {
+    void Run(Session&) override {}
+    void Drop(absl::Status) override {}
+  };
+  ExecutorOptions options;
+  options.connections = 1;
+  options.queue_limit = 3;
+  Executor executor(options);
+  std::vector<std::unique_ptr<IdleJob>> others;
+  Line line(executor, {10, 1, 100});
+  line.HoldFirstRide();
+  auto riders = Riders({1, 2, 3, 4});
+  for (auto& rider : riders) ASSERT_THAT(line.batcher().Add(rider.get()), IsOk());
+  absl::Status full;
+  while (full.ok()) {
+    others.push_back(std::make_unique<IdleJob>());
+    full = executor.Submit(others.back().get());
+  }
+  ASSERT_THAT(full, StatusIs(absl::StatusCode::kResourceExhausted));
+  line.Release();
+  for (auto& rider : riders) EXPECT_THAT(rider->Wait(), IsOk());
+  EXPECT_THAT(line.rides(), ElementsAre(ElementsAre(1, 2, 3, 4)));
+}
+
+// Regression of the executor's kind: work of a client that has left was begun.
+TEST_F(BatcherTest, WhoWasCancelledBeforeDoesNotRide) {
+  Line line(executor_, {10, 1, 100});
+  TestRider cancelled;
+  line.batcher().Cancel(&cancelled);
+  EXPECT_THAT(line.batcher().Add(&cancelled), StatusIs(absl::StatusCode::kCancelled));
+}
+
 TEST_F(BatcherTest, WithoutADatabaseWhoWaitsIsToldAndNewOnesAreRefused) {
   Line line(executor_, {10, 1, 100});
   line.HoldFirstRide();

@@ -248,6 +248,16 @@ TEST(ExecutorTest, ARequeuedJobLetsOthersGoFirst) {
 }
 
 // Regression: a cancellation that came while the job ran was forgotten when it was queued again.
+// Regression: a call that was cancelled while its group commit ran was submitted by itself
+// afterwards.
+TEST(ExecutorTest, AJobThatWasCancelledBeforeIsRefused) {
+  Executor executor(Offline(1, 100));
+  TestJob job;
+  executor.Cancel(&job);
+  EXPECT_THAT(executor.Submit(&job), StatusIs(absl::StatusCode::kCancelled));
+  EXPECT_THAT(executor.SubmitNext(&job), StatusIs(absl::StatusCode::kCancelled));
+}
+
 TEST(ExecutorTest, ACancelledJobIsNotRequeued) {
   Executor executor(Offline(2, 1));
   LongJob job(executor, 1 << 30);

@@ -158,20 +158,6 @@ TEST_F(SessionTest, WhoHoldsLocksIsToldThatItsConnectionWasLost) {
   }
 }
 
-// Regression: a database that stands still held a call without a deadline for ever.
-TEST_F(SessionTest, AnAbandonedQueryEndsAsUnavailable) {
-  Session session(AppSession());
-  ASSERT_THAT(Select(session, "SELECT 1"), IsOk());
-  auto waiting =
-      std::async(std::launch::async, [&] { return Select(session, "SELECT pg_sleep(30)"); });
-  while (Ask("SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(30)'") != "1") {
-    std::this_thread::yield();
-  }
-  session.Abandon();
-  EXPECT_THAT(waiting.get(), StatusIs(absl::StatusCode::kUnavailable));
-  EXPECT_THAT(Select(session, "SELECT 1"), IsOk());
-}
-
 TEST_F(SessionTest, StatementTimeoutIsDeadlineExceeded) {
   SessionOptions options = AppSession();
   options.statement_timeout = absl::Milliseconds(50);

@@ -1,0 +1,144 @@
+// What ends the wait for a database that does not answer, on a real PostgreSQL.
+#include "storage/silence_watch.h"
+
+#include <atomic>
+#include <chrono>
+#include <future>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "energysites/v1/live_data.pb.h"
+#include "gmock/gmock.h"
+#include "google/protobuf/empty.pb.h"
+#include "google/rpc/error_details.pb.h"
+#include "gtest/gtest.h"
+#include "storage/live_data_export.h"
+#include "tests/support/matchers.h"
+#include "tests/support/postgres.h"
+
+namespace energysites::storage {
+namespace {
+
+using google::protobuf::Empty;
+using std::chrono::milliseconds;
+using testing_support::DatabaseTest;
+using testing_support::DetailOf;
+using testing_support::IsOk;
+using testing_support::StatusIs;
+
+constexpr absl::Duration kLimit = absl::Milliseconds(400);
+
+class SilenceWatchTest : public DatabaseTest {
+ protected:
+  SessionOptions Options(SilenceWatch& watch, absl::Duration limit = kLimit) {
+    SessionOptions options = AppSession();
+    options.statement_timeout = absl::ZeroDuration();
+    options.silence_watch = &watch;
+    options.silence_limit = limit;
+    return options;
+  }
+
+  // Each of `statements` in one transaction.
+  static absl::Status Run(Session& session, const std::vector<std::string>& statements) {
+    return session
+        .Transact([&](pqxx::work& tx) -> absl::StatusOr<Empty> {
+          for (const std::string& sql : statements) tx.exec(sql);
+          return Empty();
+        })
+        .status();
+  }
+};
+
+// Regression: a call on a backend that stood still waited for ever, and health said SERVING.
+TEST_F(SilenceWatchTest, ASilentConnectionIsEndedAndReplaced) {
+  std::atomic<int> abandoned = 0;
+  SilenceWatch watch([&] { ++abandoned; });
+  Session session(Options(watch));
+  const absl::Status status = Run(session, {"SELECT pg_sleep(60)"});
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kDeadlineExceeded));
+  EXPECT_EQ(DetailOf<google::rpc::ErrorInfo>(status).reason(), "DATABASE_SILENT");
+  // The statement may still commit: nobody is asked to send it again.
+  EXPECT_FALSE(status.GetPayload("type.googleapis.com/google.rpc.RetryInfo").has_value());
+  EXPECT_THAT(Run(session, {"SELECT 1"}), IsOk());
+  EXPECT_EQ(abandoned, 1);
+}
+
+TEST_F(SilenceWatchTest, ATransactionMayTakeLongerThanEachOfItsStatements) {
+  SilenceWatch watch;
+  Session session(Options(watch));
+  const std::vector<std::string> statements(10, "SELECT pg_sleep(0.1)");
+  EXPECT_THAT(Run(session, statements), IsOk());
+}
+
+// The limit is for silence: an export may take any time, and so may those who read it.
+TEST_F(SilenceWatchTest, ASlowReaderOfAnExportIsNotSilence) {
+  Ask("INSERT INTO sites (name, location) VALUES ('Mill', 'Brno')");
+  Ask(R"(INSERT INTO live_data (id, site_id, dt_stamp, soc, load_kwh, net_load_kwh,
+                                pv_notification, bio_notification, cro_notification)
+         SELECT n, (SELECT id FROM sites), 'epoch', 1, 1, 1, true, true, true
+         FROM generate_series(1, 3) AS n)");
+  SilenceWatch watch;
+  Session session(Options(watch));
+  LiveDataRange range;
+  range.begin = Moment::BeforeAll();
+  range.end = Moment::AfterAll();
+  range.fields = {v1::LiveDataEntry::kIdFieldNumber};
+  int rows = 0;
+  const absl::Status exported = ExportLiveData(session, range, [&](absl::string_view) {
+    ++rows;
+    // Twice as long as the database may be silent.
+    std::this_thread::sleep_for(absl::ToChronoMilliseconds(2 * kLimit));
+    return absl::OkStatus();
+  });
+  EXPECT_THAT(exported, IsOk());
+  EXPECT_EQ(rows, 3);
+}
+
+TEST_F(SilenceWatchTest, AnIdleConnectionIsNotSilent) {
+  std::atomic<int> abandoned = 0;
+  SilenceWatch watch([&] { ++abandoned; });
+  Session idle(Options(watch)), silent(Options(watch));
+  ASSERT_THAT(Run(idle, {"SELECT 1"}), IsOk());
+  EXPECT_THAT(Run(silent, {"SELECT pg_sleep(60)"}), StatusIs(absl::StatusCode::kDeadlineExceeded));
+  EXPECT_EQ(abandoned, 1);
+  EXPECT_TRUE(idle.connected());
+}
+
+// Each backend that stands still counts against max_connections.
+TEST_F(SilenceWatchTest, ReplacementsAreBounded) {
+  std::atomic<int64_t> skipped_seconds = 0;
+  SilenceWatch watch(
+      nullptr, [&] { return SilenceWatch::Clock::now() + std::chrono::seconds(skipped_seconds); });
+  std::vector<std::unique_ptr<Session>> sessions;
+  std::vector<std::future<absl::Status>> runs;
+  for (int i = 0; i < SilenceWatch::kReplacements; ++i) {
+    sessions.push_back(std::make_unique<Session>(Options(watch)));
+    runs.push_back(std::async(std::launch::async, [&session = *sessions.back()] {
+      return Run(session, {"SELECT pg_sleep(60)"});
+    }));
+  }
+  for (auto& run : runs) EXPECT_THAT(run.get(), StatusIs(absl::StatusCode::kDeadlineExceeded));
+  EXPECT_THAT(Run(*sessions[0], {"SELECT 1"}), StatusIs(absl::StatusCode::kUnavailable));
+  skipped_seconds = 2 * SilenceWatch::kReplacementPeriod.count();
+  EXPECT_THAT(Run(*sessions[0], {"SELECT 1"}), IsOk());
+}
+
+// Regression: a database that stands still held a call without a deadline for ever.
+TEST_F(SilenceWatchTest, AbandonEndsAQuery) {
+  Session session(AppSession());
+  ASSERT_THAT(Run(session, {"SELECT 1"}), IsOk());
+  auto waiting =
+      std::async(std::launch::async, [&] { return Run(session, {"SELECT pg_sleep(30)"}); });
+  while (Ask("SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(30)'") != "1") {
+    std::this_thread::yield();
+  }
+  session.Abandon();
+  EXPECT_THAT(waiting.get(), StatusIs(absl::StatusCode::kDeadlineExceeded));
+  EXPECT_THAT(Run(session, {"SELECT 1"}), IsOk());
+}
+
+}  // namespace
+}  // namespace energysites::storage
