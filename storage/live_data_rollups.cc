@@ -3,6 +3,7 @@
 #include <string>
 
 #include "storage/live_data_fold.h"
+#include "storage/portions.h"
 
 namespace energysites::storage {
 namespace {
@@ -117,13 +118,7 @@ int64_t BucketOf(const google::protobuf::Timestamp& stamp) {
 
 absl::StatusOr<int64_t> RefoldDirtyBuckets(Session& session, int at_once) {
   Place place;
-  int64_t sum = 0;
-  while (true) {
-    const auto settled = RefoldPart(session, at_once, place);
-    if (!settled.ok()) return settled.status();
-    sum += *settled;
-    if (*settled < at_once) return sum;
-  }
+  return InPortions(at_once, [&](int limit) { return RefoldPart(session, limit, place); });
 }
 
 absl::StatusOr<int64_t> CountDirtyBuckets(Session& session) {

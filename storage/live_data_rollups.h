@@ -22,9 +22,10 @@ int64_t BucketOf(int64_t microseconds);
 int64_t BucketOf(const google::protobuf::Timestamp& stamp);
 
 // Makes the rollups of all marked buckets anew, up to `at_once` of them in a transaction, and takes
-// their marks away. A mark whose transaction is still open stays for another time, and so may one
-// that is made meanwhile. Buckets before live_data_window.kept_from are frozen: their rollups stay
-// as they are. One transaction at a time, of all callers; others wait.
+// their marks away. Fewer for a while after a timeout. A mark whose transaction is still open stays
+// for another time, and so may one that is made meanwhile. Buckets before
+// live_data_window.kept_from are frozen: their rollups stay as they are. One transaction at a time,
+// of all callers; others wait.
 //
 // Returns how many buckets were settled.
 absl::StatusOr<int64_t> RefoldDirtyBuckets(Session& session, int at_once = 1000);

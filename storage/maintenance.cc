@@ -5,14 +5,16 @@
 #include "absl/strings/str_cat.h"
 #include "storage/live_data_months.h"
 #include "storage/live_data_rollups.h"
+#include "storage/portions.h"
 #include "storage/write_requests.h"
 
 namespace energysites::storage {
 namespace {
 
+constexpr int kRequestsAtOnce = 5000;
 constexpr int kSessionsAtOnce = 1000;
 // Of one step, so that the others get their turn.
-constexpr int kMostParts = 100;
+constexpr int kMaxPortions = 100;
 
 constexpr Statement kTryLead = {"try_lead", R"sql(
   SELECT pg_try_advisory_lock(hashtextextended('energy-sites:maintenance:' || $1, 0)) AS leads
@@ -27,10 +29,9 @@ constexpr Statement kForgetIngestSessions = {"forget_ingest_sessions", R"sql(
   WHERE session.owner = old.owner AND session.session = old.session
 )sql"};
 
-absl::StatusOr<int64_t> ForgetIngestSessions(Session& session, absl::Duration ttl) {
+absl::StatusOr<int64_t> ForgetIngestSessions(Session& session, absl::Duration ttl, int limit) {
   return session.Transact([&](pqxx::work& tx) -> absl::StatusOr<int64_t> {
-    return tx
-        .exec_prepared(kForgetIngestSessions.name, absl::ToInt64Milliseconds(ttl), kSessionsAtOnce)
+    return tx.exec_prepared(kForgetIngestSessions.name, absl::ToInt64Milliseconds(ttl), limit)
         .affected_rows();
   });
 }
@@ -39,17 +40,8 @@ std::string Said(const char* done, int64_t count) {
   return count == 0 ? "" : absl::StrCat(done, " ", count);
 }
 
-// Runs `part`, which does up to `limit` in a transaction, until there is no more of it for now.
-template <class Part>
-absl::StatusOr<std::string> InParts(const char* done, int limit, Part part) {
-  int64_t sum = 0;
-  for (int i = 0; i < kMostParts; ++i) {
-    const absl::StatusOr<int64_t> count = part();
-    if (!count.ok()) return count.status();
-    sum += *count;
-    if (*count < limit) break;
-  }
-  return Said(done, sum);
+absl::StatusOr<std::string> Report(const char* done, const absl::StatusOr<int64_t>& count) {
+  return count.ok() ? absl::StatusOr<std::string>(Said(done, *count)) : count.status();
 }
 
 }  // namespace
@@ -60,20 +52,24 @@ std::vector<MaintenanceStep> RowMaintenance(const MaintenanceOptions& options) {
   return {
       {"rollups",
        [](Session& session) -> absl::StatusOr<std::string> {
-         const absl::StatusOr<int64_t> settled = RefoldDirtyBuckets(session);
-         if (!settled.ok()) return settled.status();
-         return Said("refolded buckets:", *settled);
+         return Report("refolded buckets:", RefoldDirtyBuckets(session));
        },
        CountDirtyBuckets},
       {"request_ids",
        [ttl = options.request_id_ttl](Session& session) {
-         return InParts("forgot request_ids:", kRequestsForgottenAtOnce,
-                        [&] { return ForgetRequests(session, ttl); });
+         return Report(
+             "forgot request_ids:",
+             InPortions(
+                 kRequestsAtOnce, [&](int limit) { return ForgetRequests(session, ttl, limit); },
+                 kMaxPortions));
        }},
       {"ingest_sessions",
        [ttl = options.ingest_session_ttl](Session& session) {
-         return InParts("forgot ingest sessions:", kSessionsAtOnce,
-                        [&] { return ForgetIngestSessions(session, ttl); });
+         return Report("forgot ingest sessions:",
+                       InPortions(
+                           kSessionsAtOnce,
+                           [&](int limit) { return ForgetIngestSessions(session, ttl, limit); },
+                           kMaxPortions));
        }},
   };
 }

@@ -71,11 +71,9 @@ void StoreAnswers(pqxx::work& tx,
                     responses.Take());
 }
 
-absl::StatusOr<int64_t> ForgetRequests(Session& session, absl::Duration ttl) {
+absl::StatusOr<int64_t> ForgetRequests(Session& session, absl::Duration ttl, int limit) {
   return session.Transact([&](pqxx::work& tx) -> absl::StatusOr<int64_t> {
-    return tx
-        .exec_prepared(kForgetRequests.name, absl::ToInt64Milliseconds(ttl),
-                       kRequestsForgottenAtOnce)
+    return tx.exec_prepared(kForgetRequests.name, absl::ToInt64Milliseconds(ttl), limit)
         .affected_rows();
   });
 }

@@ -39,9 +39,8 @@ std::vector<absl::StatusOr<std::optional<std::string>>> FindAnswers(
 void StoreAnswers(pqxx::work& tx,
                   const std::vector<std::pair<const WriteRequest*, std::string>>& answers);
 
-// Deletes the answers older than `ttl`, at most kRequestsForgottenAtOnce. Returns how many.
-constexpr int kRequestsForgottenAtOnce = 5000;
-absl::StatusOr<int64_t> ForgetRequests(Session& session, absl::Duration ttl);
+// Deletes up to `limit` of the answers older than `ttl`. Returns how many.
+absl::StatusOr<int64_t> ForgetRequests(Session& session, absl::Duration ttl, int limit);
 
 template <class Response>
 absl::StatusOr<Response> ParseAnswer(const std::string& bytes) {

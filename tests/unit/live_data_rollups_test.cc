@@ -154,6 +154,39 @@ TEST_F(RollupsTest, AreRefoldedInTransactionsOfSoManyUntilNoneIsMarked) {
   EXPECT_EQ(Refold(2), 0);
 }
 
+// Regression: a portion that timed out was tried again at the same size for ever.
+TEST_F(RollupsTest, ATimeoutHalvesThePortionAndItGrowsAgain) {
+  constexpr int kSlow = 40;
+  constexpr int kFast = 400;
+  Ask(
+      absl::StrCat("INSERT INTO live_data (id, site_id, dt_stamp, soc, load_kwh, net_load_kwh,"
+                   " pv_notification, bio_notification, cro_notification) SELECT n, ",
+                   site_id_, ", timestamptz '", kNoon,
+                   "' + n * interval '15 minutes', 1, 1, 1, true, true, true"
+                   " FROM generate_series(1, ",
+                   kSlow + kFast, ") AS n"));
+  Ask("WITH entry AS (SELECT site_id, dt_stamp FROM live_data) " + std::string(kMark));
+  // More than 10 of the first buckets at once take longer than any timeout.
+  Ask(
+      absl::StrCat("CREATE FUNCTION wait_for_many() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+                   " IF (SELECT count(*) > 10 AND min(bucket) <= timestamptz '",
+                   kNoon, "' + ", kSlow,
+                   " * interval '15 minutes' FROM added) THEN PERFORM pg_sleep(60); END IF;"
+                   " RETURN NULL; END $$;"
+                   " CREATE TRIGGER wait_for_many AFTER INSERT ON live_data_rollups"
+                   " REFERENCING NEW TABLE AS added FOR EACH STATEMENT"
+                   " EXECUTE FUNCTION wait_for_many()"));
+  SessionOptions options = AppSession();
+  options.statement_timeout = absl::Seconds(1);
+  Session session(options);
+  const auto settled = RefoldDirtyBuckets(session, 100);
+  ASSERT_THAT(settled, IsOk());
+  EXPECT_EQ(*settled, kSlow + kFast);
+  EXPECT_EQ(Marks(), "0");
+  // With portions of 10 it would be 44.
+  EXPECT_LT(std::stoi(Ask("SELECT count(DISTINCT xmin::text) FROM live_data_rollups")), 35);
+}
+
 TEST_F(RollupsTest, FrozenOnesStayAsTheyAre) {
   Ask(Insertion(1, 0, "10"));
   Ask(Insertion(2, 900, "20"));
