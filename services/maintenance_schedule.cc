@@ -6,6 +6,7 @@
 
 #include "services/log.h"
 #include "storage/errors.h"
+#include "storage/live_data_retention.h"
 
 namespace energysites {
 
@@ -34,6 +35,12 @@ MaintenanceSchedule::MaintenanceSchedule(std::string work, const storage::DsnSou
               .Help("What a step of maintenance left to do at its last run, where this process "
                     "leads: of rollups, the buckets to be refolded.")
               .Register(registry)),
+      clock_jumps_(prometheus::BuildCounter()
+                       .Name("energy_sites_maintenance_clock_jumps_total")
+                       .Help("Looks of retention that found that a clock had jumped or that clocks "
+                             "differ. Nothing is dropped then.")
+                       .Register(registry)
+                       .Add({})),
       session_(storage::MaintenanceSession(dsn, silence_watch)) {
   // From the start on, so that the first failure counts as a rise from 0.
   for (const char* outcome : {"done", "put_off", "failed"}) {
@@ -128,6 +135,7 @@ void MaintenanceSchedule::Failed(const char* step, const absl::Status& status) {
   // The session dropped its connection, and the lock went with it.
   if (!session_.connected()) SetLeads(false);
   if (absl::IsCancelled(status)) return;
+  if (storage::IsClockJump(status)) clock_jumps_.Increment();
   const bool put_off = storage::IsPutOff(status);
   Count(step, put_off ? "put_off" : "failed");
   Log(put_off ? spdlog::level::info : spdlog::level::err,

@@ -53,6 +53,7 @@ class MaintenanceSchedule {
   prometheus::Family<prometheus::Counter>& runs_;
   prometheus::Gauge& leader_;
   prometheus::Family<prometheus::Gauge>& waiting_;
+  prometheus::Counter& clock_jumps_;
   storage::Session session_;
   bool leads_ = false;  // While the session's connection lasts.
   std::mutex mutex_;

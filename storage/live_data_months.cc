@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "google/protobuf/empty.pb.h"
 #include "storage/live_data_rollups.h"
+#include "storage/portions.h"
 
 namespace energysites::storage {
 namespace {
@@ -32,17 +33,12 @@ constexpr Statement kMoveWindow = {"move_live_data_window", R"sql(
   SELECT move_live_data_window() AS month
 )sql"};
 
-// No row if all is refused already.
-constexpr Statement kRefuseOldEntries = {"refuse_old_entries", R"sql(
-  SELECT to_char(moment, 'YYYY-MM-DD') AS moment, refuse_live_data_before(moment) AS refused
-  FROM (SELECT date_trunc('month', now() - $1::bigint * interval '1 second') AS moment) AS oldest
-  WHERE moment > (SELECT kept_from FROM live_data_window)
-)sql"};
-
 // A month is attached to live_data or live_data_future, then pending, then stands alone; that one
 // is pending keeps others of its parent from being detached, so it comes first.
 constexpr Statement kFindOldMonths = {"find_old_months", R"sql(
   SELECT month.relname AS month, parent.relname AS parent,
+         to_char(to_date(right(month.relname, 7), 'YYYY_MM') + interval '1 month', 'YYYY-MM-DD')
+           AS month_end,
          coalesce(inherits.inhdetachpending, false) AS pending
   FROM pg_class AS month
   LEFT JOIN pg_inherits AS inherits ON inherits.inhrelid = month.oid
@@ -50,8 +46,26 @@ constexpr Statement kFindOldMonths = {"find_old_months", R"sql(
   WHERE month.relnamespace = 'public'::regnamespace AND month.relkind = 'r'
     AND month.relname ~ '^live_data_[0-9]{4}_[0-9]{2}$'
     AND to_date(right(month.relname, 7), 'YYYY_MM') + interval '1 month'
-        <= (SELECT kept_from FROM live_data_window)
+        <= (SELECT refused_before FROM live_data_window)
   ORDER BY pending DESC, month
+)sql"};
+
+// Deletions still make rollups out of date after the entries are refused.
+constexpr Statement kFreezeRollups = {"freeze_rollups", R"sql(
+  UPDATE live_data_window SET kept_from = $1::text::timestamptz
+  WHERE kept_from < $1::text::timestamptz AND refused_before >= $1::text::timestamptz
+    AND NOT EXISTS (SELECT FROM live_data_dirty_buckets
+                    WHERE bucket >= kept_from AND bucket < $1::text::timestamptz)
+)sql"};
+constexpr Statement kAreRollupsFrozen = {"are_rollups_frozen", R"sql(
+  SELECT kept_from >= $1::text::timestamptz AS frozen FROM live_data_window
+)sql"};
+
+// How far rollups must be frozen before refused entries are deleted from live_data_past. No row if
+// there are no such entries.
+constexpr Statement kFindPastEntries = {"find_past_entries", R"sql(
+  SELECT least(refused_before, first_month)::text AS moment FROM live_data_window
+  WHERE EXISTS (SELECT FROM live_data_past WHERE dt_stamp < refused_before)
 )sql"};
 
 constexpr Statement kDeletePastEntries = {"delete_past_entries", R"sql(
@@ -71,6 +85,7 @@ constexpr Statement kUnlockDropping = {"unlock_dropping_of_months", R"sql(
 struct OldMonth {
   std::string table;
   std::string parent;  // Empty once it is detached.
+  std::string end;
   bool pending;
 };
 
@@ -80,10 +95,27 @@ absl::StatusOr<std::vector<OldMonth>> FindOldMonths(Session& session) {
     for (const pqxx::row& row : tx.exec_prepared(kFindOldMonths.name)) {
       months.push_back({tx.quote_name(row["month"].c_str()),
                         row["parent"].is_null() ? "" : tx.quote_name(row["parent"].c_str()),
-                        row["pending"].as<bool>()});
+                        row["month_end"].as<std::string>(), row["pending"].as<bool>()});
     }
     return months;
   });
+}
+
+// Freezes the rollups before `moment` once they are up to date, which it sees to: their entries are
+// about to be dropped. From then on the cutoff cannot go back behind `moment`.
+absl::Status FreezeRollups(Session& session, const std::string& moment) {
+  constexpr int kTries = 3;
+  for (int i = 0; i < kTries; ++i) {
+    const auto frozen = session.Transact([&](pqxx::work& tx) -> absl::StatusOr<bool> {
+      tx.exec_prepared0(kFreezeRollups.name, moment);
+      return tx.exec_prepared1(kAreRollupsFrozen.name, moment)["frozen"].as<bool>();
+    });
+    if (!frozen.ok()) return frozen.status();
+    if (*frozen) return absl::OkStatus();
+    const absl::Status refolded = RefoldDirtyBuckets(session).status();
+    if (!refolded.ok()) return refolded;
+  }
+  return absl::AbortedError(absl::StrCat("rollups before ", moment, " are not up to date yet"));
 }
 
 absl::Status Detach(Session& session, const OldMonth& month) {
@@ -113,7 +145,8 @@ absl::StatusOr<std::string> DropMonths(Session& session) {
   std::vector<std::string> dropped;
   absl::Status status;
   for (const OldMonth& month : *months) {
-    if (!month.parent.empty()) status = Detach(session, month);
+    status = FreezeRollups(session, month.end);
+    if (status.ok() && !month.parent.empty()) status = Detach(session, month);
     if (status.ok()) status = Drop(session, month);
     if (!status.ok()) break;
     dropped.push_back(month.table);
@@ -125,8 +158,9 @@ absl::StatusOr<std::string> DropMonths(Session& session) {
 }  // namespace
 
 Statements LiveDataMonthStatements() {
-  return {&kFindMissingMonths, &kMakeMonthAhead,    &kMoveWindow,   &kRefuseOldEntries,
-          &kFindOldMonths,     &kDeletePastEntries, &kLockDropping, &kUnlockDropping};
+  return {&kFindMissingMonths, &kMakeMonthAhead,   &kMoveWindow,      &kFindOldMonths,
+          &kFreezeRollups,     &kAreRollupsFrozen, &kFindPastEntries, &kDeletePastEntries,
+          &kLockDropping,      &kUnlockDropping};
 }
 
 absl::StatusOr<std::string> MakeMonthsAhead(Session& session) {
@@ -162,30 +196,6 @@ absl::StatusOr<std::string> MoveWindow(Session& session) {
   return last.empty() ? "" : absl::StrCat("moved the window on, its last month is that of ", last);
 }
 
-absl::StatusOr<std::string> RefuseOldEntries(Session& session, absl::Duration retention) {
-  if (retention == absl::InfiniteDuration()) return "";
-  // The first call can find rollups to refold; from then on there come no more of them, but for
-  // deletions and for months that were made meanwhile.
-  constexpr int kTries = 3;
-  std::string moment;
-  for (int i = 0; i < kTries; ++i) {
-    const auto refused = session.Transact([&](pqxx::work& tx) -> absl::StatusOr<bool> {
-      const pqxx::result rows =
-          tx.exec_prepared(kRefuseOldEntries.name, absl::ToInt64Seconds(retention));
-      if (rows.empty()) return true;
-      moment = rows[0]["moment"].as<std::string>();
-      return rows[0]["refused"].as<bool>();
-    });
-    if (!refused.ok()) return refused.status();
-    if (*refused) {
-      return moment.empty() ? "" : absl::StrCat("refused entries before ", moment, " from now on");
-    }
-    const absl::Status refolded = RefoldDirtyBuckets(session).status();
-    if (!refolded.ok()) return refolded;
-  }
-  return absl::AbortedError(absl::StrCat("rollups before ", moment, " are not up to date yet"));
-}
-
 absl::StatusOr<std::string> DropOldMonths(Session& session) {
   const auto locked = session.Transact([](pqxx::work& tx) -> absl::StatusOr<bool> {
     return tx.exec_prepared1(kLockDropping.name)["locked"].as<bool>();
@@ -202,16 +212,21 @@ absl::StatusOr<std::string> DropOldMonths(Session& session) {
 }
 
 absl::StatusOr<std::string> DeletePastEntries(Session& session) {
-  int64_t deleted = 0;
-  while (true) {
-    const auto part = session.Transact([](pqxx::work& tx) -> absl::StatusOr<int64_t> {
-      return tx.exec_prepared(kDeletePastEntries.name, kEntriesAtOnce).affected_rows();
+  const auto moment = session.Transact([](pqxx::work& tx) -> absl::StatusOr<std::string> {
+    const pqxx::result rows = tx.exec_prepared(kFindPastEntries.name);
+    return rows.empty() ? "" : rows[0]["moment"].as<std::string>();
+  });
+  if (!moment.ok()) return moment.status();
+  if (moment->empty()) return "";
+  const absl::Status frozen = FreezeRollups(session, *moment);
+  if (!frozen.ok()) return frozen;
+  const auto deleted = InPortions(kEntriesAtOnce, [&](int limit) {
+    return session.Transact([&](pqxx::work& tx) -> absl::StatusOr<int64_t> {
+      return tx.exec_prepared(kDeletePastEntries.name, limit).affected_rows();
     });
-    if (!part.ok()) return part.status();
-    deleted += *part;
-    if (*part < kEntriesAtOnce) break;
-  }
-  return deleted == 0 ? "" : absl::StrCat("deleted ", deleted, " entries");
+  });
+  if (!deleted.ok()) return deleted.status();
+  return *deleted == 0 ? "" : absl::StrCat("deleted ", *deleted, " entries");
 }
 
 }  // namespace energysites::storage

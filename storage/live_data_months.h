@@ -7,7 +7,6 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "absl/time/time.h"
 #include "storage/session.h"
 #include "storage/statement.h"
 
@@ -24,13 +23,9 @@ absl::StatusOr<std::string> MakeMonthsAhead(Session& session);
 // entries that were too far in the future to have a month of their own.
 absl::StatusOr<std::string> MoveWindow(Session& session);
 
-// Refuses entries of months that are wholly older than `retention` from now on, and freezes their
-// rollups once these are up to date, which it sees to. There is no way back.
-absl::StatusOr<std::string> RefuseOldEntries(Session& session, absl::Duration retention);
-
 // Drops the months whose entries are refused, those included that an earlier run left half
-// detached. A transaction that was reading when a month went sees it to its end, and the table
-// waits for it.
+// detached. Before each the rollups are frozen, once they are up to date, which it sees to. A
+// transaction that was reading when a month went sees it to its end, and the table waits for it.
 absl::StatusOr<std::string> DropOldMonths(Session& session);
 
 // Deletes entries that are refused by now from before the window's first month.

@@ -3,7 +3,9 @@
 #include <cstdint>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "storage/live_data_months.h"
+#include "storage/live_data_retention.h"
 #include "storage/live_data_rollups.h"
 #include "storage/portions.h"
 #include "storage/write_requests.h"
@@ -20,18 +22,22 @@ constexpr Statement kTryLead = {"try_lead", R"sql(
   SELECT pg_try_advisory_lock(hashtextextended('energy-sites:maintenance:' || $1, 0)) AS leads
 )sql"};
 
-// Skips those that are in use.
+// $3 is the age limit by this machine's clock: one clock that is ahead deletes nothing. Skips those
+// that are in use.
 constexpr Statement kForgetIngestSessions = {"forget_ingest_sessions", R"sql(
   DELETE FROM ingest_sessions AS session
   USING (SELECT owner, session FROM ingest_sessions
-         WHERE update_time < now() - $1::bigint * interval '1 millisecond'
+         WHERE update_time < least(now() - $1::bigint * interval '1 millisecond',
+                                   to_timestamp($3::bigint / 1000.0))
          ORDER BY update_time LIMIT $2 FOR UPDATE SKIP LOCKED) AS old
   WHERE session.owner = old.owner AND session.session = old.session
 )sql"};
 
 absl::StatusOr<int64_t> ForgetIngestSessions(Session& session, absl::Duration ttl, int limit) {
   return session.Transact([&](pqxx::work& tx) -> absl::StatusOr<int64_t> {
-    return tx.exec_prepared(kForgetIngestSessions.name, absl::ToInt64Milliseconds(ttl), limit)
+    return tx
+        .exec_prepared(kForgetIngestSessions.name, absl::ToInt64Milliseconds(ttl), limit,
+                       absl::ToUnixMillis(absl::Now() - ttl))
         .affected_rows();
   });
 }
@@ -46,7 +52,11 @@ absl::StatusOr<std::string> Report(const char* done, const absl::StatusOr<int64_
 
 }  // namespace
 
-Statements MaintenanceStatements() { return {&kTryLead, &kForgetIngestSessions}; }
+Statements MaintenanceStatements() {
+  Statements all = LiveDataRetentionStatements();
+  all.insert(all.end(), {&kTryLead, &kForgetIngestSessions});
+  return all;
+}
 
 std::vector<MaintenanceStep> RowMaintenance(const MaintenanceOptions& options) {
   return {
@@ -79,7 +89,7 @@ std::vector<MaintenanceStep> TableMaintenance(const MaintenanceOptions& options)
       {"window", MoveWindow},
       {"months_ahead", MakeMonthsAhead},
       {"retention", [retention = options.live_data_retention](
-                        Session& session) { return RefuseOldEntries(session, retention); }},
+                        Session& session) { return ApplyRetention(session, retention); }},
       {"old_months", DropOldMonths},
       {"past_entries", DeletePastEntries},
   };

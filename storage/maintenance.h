@@ -20,7 +20,7 @@ Statements MaintenanceStatements();
 struct MaintenanceOptions {
   absl::Duration request_id_ttl;
   absl::Duration ingest_session_ttl;
-  // Months wholly older than this are dropped.
+  // Months wholly older than this are dropped. See ApplyRetention.
   absl::Duration live_data_retention = absl::InfiniteDuration();
 };
 

@@ -1,6 +1,7 @@
 #include "storage/write_requests.h"
 
 #include "absl/strings/escaping.h"
+#include "absl/time/clock.h"
 #include "storage/errors.h"
 #include "storage/sql_array.h"
 
@@ -24,11 +25,13 @@ constexpr Statement kStoreAnswers = {"store_answers", R"sql(
   ORDER BY site_id, request_id
 )sql"};
 
-// Skips what another process is deleting.
+// $3 is the age limit by this machine's clock: one clock that is ahead deletes nothing. Skips what
+// another process is deleting.
 constexpr Statement kForgetRequests = {"forget_requests", R"sql(
   DELETE FROM write_requests AS request
   USING (SELECT site_id, request_id FROM write_requests
-         WHERE create_time < now() - $1::bigint * interval '1 millisecond'
+         WHERE create_time < least(now() - $1::bigint * interval '1 millisecond',
+                                   to_timestamp($3::bigint / 1000.0))
          ORDER BY create_time LIMIT $2 FOR UPDATE SKIP LOCKED) AS old
   WHERE request.site_id = old.site_id AND request.request_id = old.request_id
 )sql"};
@@ -73,7 +76,9 @@ void StoreAnswers(pqxx::work& tx,
 
 absl::StatusOr<int64_t> ForgetRequests(Session& session, absl::Duration ttl, int limit) {
   return session.Transact([&](pqxx::work& tx) -> absl::StatusOr<int64_t> {
-    return tx.exec_prepared(kForgetRequests.name, absl::ToInt64Milliseconds(ttl), limit)
+    return tx
+        .exec_prepared(kForgetRequests.name, absl::ToInt64Milliseconds(ttl), limit,
+                       absl::ToUnixMillis(absl::Now() - ttl))
         .affected_rows();
   });
 }

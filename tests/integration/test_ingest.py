@@ -68,7 +68,7 @@ def test_a_batch_with_one_entry_bad_in_each_way(stubs, database, site):
     with database.connect() as connection:
         connection.execute(f"UPDATE sites SET delete_time = now() WHERE id = {deleted}")
         # As retention does it, and a rule of the database's own.
-        connection.execute("SELECT refuse_live_data_before('2010-01-01T00:00:00Z')")
+        connection.execute("SELECT move_live_data_cutoff('2010-01-01T00:00:00Z')")
         connection.execute("ALTER TABLE live_data ADD CONSTRAINT own_rule CHECK (soc <> 13)")
     lacking = {field: entry(site) for field in (
         "site_id", "dt_stamp", "soc", "load_kwh", "net_load_kwh", "pv_notification",

@@ -9,8 +9,8 @@ from energysites.v1 import live_data_pb2, sites_pb2
 
 from support.calls import create_site, entry, stamp
 from support.maintenance import (
-    A_YEAR, NOW, create, entries_of, fill, month, month_tables, open_export, owner, put_window_back,
-    runs, table, window,
+    A_YEAR, NOW, create, entries_of, fill, let_an_hour_pass, month, month_tables, open_export, owner,
+    put_window_back, runs, table, window,
 )  # fmt: skip
 from support.process import wait_until
 
@@ -93,6 +93,7 @@ def test_all_goes_on_under_ingest_and_an_open_export(database, start_service):
         second = start_service(
             database, flags=(A_YEAR, "--maintenance_interval=100ms"), environment=owner(database)
         )
+        wait_until(lambda: let_an_hour_pass(database), 60, "the first look of retention")
         with Load(second.stubs(), site_id) as load:
             for step in ("window", "old_months"):
                 wait_until(lambda: runs(second, step, "put_off") >= 3, 60, f"{step} to be put off")

@@ -28,6 +28,7 @@ TOPICS = {
     "broken rules": ("energy_sites_validation_violations_total", "EnergySitesViolationsSurge"),
     "database": ("energy_sites_database_available", "EnergySitesDatabaseAway"),
     "replication": ("energy_sites_database_replication_lag_bytes", "EnergySitesReplicationLag"),
+    "clocks": ("energy_sites_maintenance_clock_jumps_total", "EnergySitesClockJumped"),
     "partitions": ("energy_sites_database_months_ahead", "EnergySitesMonthsAheadMissing"),
 }
 

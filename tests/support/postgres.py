@@ -1,6 +1,7 @@
 """A private PostgreSQL of one test session, with one database for each test."""
 
 import contextlib
+import glob
 import itertools
 import os
 import pwd
@@ -66,17 +67,19 @@ class Postgres:
     """A cluster in a temporary folder, on a Unix socket. `durable` turns fsync on.
 
     With `disk_mib`, which takes root, the folder is a disk of that size. With `certificates`, a
-    folder, it listens at `localhost:port` too, as the `postgres` of these.
+    folder, it listens at `localhost:port` too, as the `postgres` of these. With `movable_clock`,
+    `set_clock` sets the clock that it sees.
     """
 
     def __init__(self, durable=False, max_connections=200, auth="scram-sha-256", disk_mib=0,
-                 certificates=None):  # fmt: skip
+                 certificates=None, movable_clock=False):  # fmt: skip
         # Below /tmp and not below TMPDIR: the name of a socket has room for 107 bytes only.
         self.dir = tempfile.mkdtemp(prefix="es-pg-", dir="/tmp")
         self._numbers = itertools.count(1)
         self._password = secrets.token_hex(16)
         self.port = free_ports(1)[0] if certificates else 5432
         self._disk_mib = disk_mib
+        self._movable_clock = movable_clock
         if disk_mib:
             self._mount()
         # PostgreSQL refuses to run as root.
@@ -110,6 +113,8 @@ class Postgres:
             self._options += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
         if certificates:
             self._options += self._tls(certificates)
+        if self._movable_clock:
+            self.set_clock(0)
         self.start()
         for role in (OWNER, APP):
             self.query(f"CREATE ROLE {role} LOGIN PASSWORD '{self._password}'")
@@ -152,6 +157,13 @@ class Postgres:
         with psycopg.connect(self.url("postgres", "postgres"), autocommit=True) as connection:
             cursor = connection.execute(sql)
             return cursor.fetchall() if cursor.description else None
+
+    def set_clock(self, seconds_ahead):
+        """Sets its clock to so many seconds after the right time, from the next reading on."""
+        file = f"{self.dir}/clock"
+        with open(f"{file}.new", "w", encoding="ascii") as new:
+            new.write(f"{seconds_ahead:+d}\n")
+        os.replace(f"{file}.new", file)
 
     def start(self):
         self._pg_ctl("start", f"--options={self._options}", f"--log={self.dir}/log")
@@ -262,11 +274,18 @@ class Postgres:
 
     def run(self, *command):
         """Runs `command` as the cluster's user, with the superuser's password at hand."""
+        environment = {**os.environ, "PGPASSWORD": self._password}
+        if self._movable_clock:
+            (library,) = glob.glob("/usr/lib/*/faketime/libfaketime.so.1")
+            environment |= {
+                "LD_PRELOAD": library, "FAKETIME_TIMESTAMP_FILE": f"{self.dir}/clock",
+                "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            }  # fmt: skip
         # Output to a file: the postmaster inherits it, and a pipe would stay open with it.
         with tempfile.TemporaryFile() as output:
             result = subprocess.run(
                 command, user=self._user, cwd="/", stdin=subprocess.DEVNULL, stdout=output,
-                stderr=output, check=False, env={**os.environ, "PGPASSWORD": self._password},
+                stderr=output, check=False, env=environment,
             )  # fmt: skip
             if result.returncode != 0:
                 output.seek(0)

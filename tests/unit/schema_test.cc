@@ -27,7 +27,6 @@ using testing_support::EqualsProto;
 using testing_support::IsOk;
 using testing_support::kApp;
 using testing_support::kOwner;
-using testing_support::kSuperuser;
 using testing_support::PostgresCluster;
 using testing_support::Proto;
 using testing_support::Query;
@@ -118,6 +117,15 @@ TEST_F(MigratorTest, TwoRunsAtOnceApplyOnce) {
   EXPECT_THAT(other.get(), IsOk());
   EXPECT_EQ(Query(dsn_, "SELECT count(*) FROM schema_migrations"),
             absl::StrCat(Migrations().size() + 1));
+}
+
+TEST_F(MigratorTest, TheRetentionCutoffStaysWhereItWas) {
+  const std::vector<Migration> before(Migrations().begin(), Migrations().begin() + 3);
+  ASSERT_THAT(MigrateTo(before), IsOk());
+  Query(dsn_, "UPDATE live_data_window SET kept_from = '2020-01-01Z'");
+  ASSERT_THAT(MigrateTo(Migrations()), IsOk());
+  EXPECT_EQ(Query(dsn_, "SELECT refused_before = '2020-01-01Z' FROM live_data_window"), "t");
+  EXPECT_EQ(SqlStateOf(dsn_, "SELECT make_live_data_month('2019-12-01Z')"), "ES001");
 }
 
 TEST_F(MigratorTest, ADatabaseThatIsAwayIsUnavailable) {
