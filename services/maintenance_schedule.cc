@@ -41,7 +41,7 @@ MaintenanceSchedule::MaintenanceSchedule(std::string work, const storage::DsnSou
                              "differ. Nothing is dropped then.")
                        .Register(registry)
                        .Add({})),
-      session_(storage::MaintenanceSession(dsn, silence_watch)) {
+      session_(SessionOptions(dsn, silence_watch)) {
   // From the start on, so that the first failure counts as a rise from 0.
   for (const char* outcome : {"done", "put_off", "failed"}) {
     for (const storage::MaintenanceStep& step : steps_) {
@@ -67,6 +67,14 @@ MaintenanceSchedule::~MaintenanceSchedule() {
     }
   }
   thread_.join();
+}
+
+storage::SessionOptions MaintenanceSchedule::SessionOptions(const storage::DsnSource& dsn,
+                                                            storage::SilenceWatch& silence_watch) {
+  storage::SessionOptions options = storage::MaintenanceSession(dsn, silence_watch);
+  // The lock by which it leads is lost with the connection, whatever a step returns.
+  options.on_connection_lost = [this] { SetLeads(false); };
+  return options;
 }
 
 void MaintenanceSchedule::Repeat() {
@@ -132,8 +140,6 @@ void MaintenanceSchedule::Count(const char* step, const char* outcome) {
 }
 
 void MaintenanceSchedule::Failed(const char* step, const absl::Status& status) {
-  // The session dropped its connection, and the lock went with it.
-  if (!session_.connected()) SetLeads(false);
   if (absl::IsCancelled(status)) return;
   if (storage::IsClockJump(status)) clock_jumps_.Increment();
   const bool put_off = storage::IsPutOff(status);

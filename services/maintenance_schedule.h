@@ -36,6 +36,8 @@ class MaintenanceSchedule {
   MaintenanceSchedule& operator=(const MaintenanceSchedule&) = delete;
 
  private:
+  storage::SessionOptions SessionOptions(const storage::DsnSource& dsn,
+                                         storage::SilenceWatch& silence_watch);
   void Repeat();
   void RunSteps();
   void Run(const storage::MaintenanceStep& step);

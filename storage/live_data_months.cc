@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "google/protobuf/empty.pb.h"
+#include "storage/errors.h"
 #include "storage/live_data_rollups.h"
 #include "storage/portions.h"
 
@@ -151,8 +152,13 @@ absl::StatusOr<std::string> DropMonths(Session& session) {
     if (!status.ok()) break;
     dropped.push_back(month.table);
   }
-  if (!status.ok() && dropped.empty()) return status;
-  return dropped.empty() ? "" : absl::StrCat("dropped ", absl::StrJoin(dropped, ", "));
+  const std::string done =
+      dropped.empty() ? "" : absl::StrCat("dropped ", absl::StrJoin(dropped, ", "));
+  if (status.ok()) return done;
+  // What was done does not hide why the rest was not.
+  return done.empty()
+             ? status
+             : absl::Status(status.code(), absl::StrCat(done, "; then: ", FaultText(status)));
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 """Servers that maintain: one of them leads, and all go on where it cannot."""
 
+import contextlib
 import datetime
 import time
 
@@ -7,7 +8,8 @@ import pytest
 
 from support.calls import create_site
 from support.maintenance import (
-    NOW, create, maintain, month, owner, partitions, put_window_back, rollups, runs, table,
+    A_YEAR, NOW, create, maintain, maintain_an_hour_later, month, month_tables, owner, partitions,
+    put_window_back, rollups, runs, table,
 )  # fmt: skip
 from support.metrics import counted
 from support.process import wait_until
@@ -55,6 +57,50 @@ def test_one_process_leads_and_another_takes_over(database, start_server):
     wait_until(
         lambda: len(advisory_locks(database) - lost) == 2, 20, "both locks on new connections"
     )
+
+
+def leader_of_tables(database):
+    """The backend that leads that work."""
+    return database.query(
+        "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        " AND (classid::bigint << 32) | objid::bigint"
+        "     = hashtextextended('energy-sites:maintenance:tables', 0)"
+    )
+
+
+@PROCESSES
+def test_a_connection_lost_after_a_month_was_dropped_ends_the_lead(database, start_server):
+    """Regression: the step succeeded, and the server went on without the lock of the leader."""
+    stubs = start_server(database).stubs()
+    site_id = create_site(stubs).id
+    for moment in (month(-15), month(-14)):
+        create(stubs, site_id, moment)
+    with contextlib.ExitStack() as blocked, database.connect() as reader, reader.transaction():
+        dropping = blocked.enter_context(database.connect())
+        dropping.execute("SELECT pg_advisory_lock(hashtextextended('energy-sites:drop-months', 0))")
+        assert "old_months: put off" in maintain_an_hour_later(database, A_YEAR)
+        reader.execute(f"LOCK TABLE {table(month(-14))} IN ACCESS SHARE MODE")
+        server = start_server(
+            database, flags=(A_YEAR, "--maintenance_interval=100ms"), environment=owner(database)
+        )
+        wait_until(lambda: runs(server, "old_months", "put_off"), 20, "the lead of the server")
+        lost = leader_of_tables(database)
+        blocked.close()
+        detaching = (
+            "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND wait_event_type = 'Lock'"
+            " AND query LIKE '%%DETACH%%'"
+        )
+        wait_until(
+            lambda: table(month(-15)) not in month_tables(database)
+            and database.query(detaching, lost[0]),
+            20, "the second month to be detached",
+        )  # fmt: skip
+        database.query("SELECT pg_terminate_backend(%s)", lost[0])
+        wait_until(
+            lambda: leader_of_tables(database) not in ([], lost), 20, "the lock on a new connection"
+        )
+        wait_until(lambda: leads(server, "tables"), 20, "the server to lead again")
 
 
 @PROCESSES

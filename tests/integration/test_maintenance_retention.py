@@ -122,6 +122,18 @@ def test_a_detachment_that_was_cut_off_is_finished(database, stubs):
     assert not {table(month(-15)), table(month(-14))} & month_tables(database)
 
 
+def test_months_that_were_dropped_do_not_hide_one_that_was_not(database, stubs):
+    site_id = create_site(stubs).id
+    for moment in (month(-15), month(-14)):
+        create(stubs, site_id, moment)
+    first, second = table(month(-15)), table(month(-14))
+    with database.connect() as reader, reader.transaction():
+        reader.execute(f"LOCK TABLE {second} IN ACCESS SHARE MODE")
+        said = maintain_an_hour_later(database, A_YEAR)
+        assert f'old_months: put off: dropped "{first}"; then: ' in said
+    assert f'old_months: dropped "{second}"' in maintain(database, A_YEAR)
+
+
 def test_a_month_that_was_detached_and_not_dropped_is_dropped(database, stubs):
     create(stubs, create_site(stubs).id, month(-15))
     with database.connect(database.owner_url) as connection:
