@@ -74,6 +74,7 @@ absl::Status RunMaintain() {
   storage::Session session(storage::MaintenanceSession(*owner, silence_watch));
   absl::Status failed;
   for (const storage::MaintenanceStep& step : steps) {
+    session.Begin();
     const absl::StatusOr<std::string> done = step.run(session);
     if (done.ok()) {
       if (!done->empty()) std::cout << "maintain: " << step.name << ": " << *done << "\n";

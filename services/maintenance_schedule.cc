@@ -118,6 +118,7 @@ void MaintenanceSchedule::TellWaiting(const storage::MaintenanceStep& step) {
 
 bool MaintenanceSchedule::Leads() {
   if (leads_) return true;
+  session_.Begin();
   const absl::StatusOr<bool> leads = storage::TryLead(session_, work_);
   if (!leads.ok()) Failed("leader", leads.status());
   SetLeads(leads.ok() && *leads);

@@ -55,9 +55,8 @@ std::vector<Statements> AllStatements() {
 
 Connection& Session::Connect() {
   if (connection_ != nullptr && connection_->IsReady()) return *connection_;
-  const bool lost_locks = connection_ != nullptr && options_.holds_locks;
   Lose();
-  if (lost_locks) throw pqxx::broken_connection("the connection was lost, and its locks with it");
+  if (locks_lost_) throw pqxx::broken_connection("the connection was lost, and its locks with it");
   Replace(std::make_unique<Connection>(options_.dsn, options_.silence_watch,
                                        absl::ToChronoMilliseconds(options_.silence_limit)));
   try {
@@ -98,6 +97,7 @@ void Session::Replace(std::unique_ptr<Connection> connection) {
 
 void Session::Lose() {
   if (connection_ == nullptr) return;
+  locks_lost_ = options_.holds_locks;
   if (options_.on_connection_lost != nullptr) options_.on_connection_lost();
   Replace(nullptr);
 }
@@ -132,6 +132,7 @@ void Session::Begin() {
   }
   if (request != nullptr && !request->Wait()) Lose();
   cancelled_ = false;
+  locks_lost_ = false;
 }
 
 }  // namespace energysites::storage

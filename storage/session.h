@@ -35,8 +35,8 @@ struct SessionOptions {
   // Whether statements may read tables from end to end, as exports do. All others find their rows
   // by an index, also in a table that was empty when their plans were made.
   bool scans_tables = false;
-  // Whether the connection holds locks of its own. If it is lost while it lies idle, the next call
-  // then fails as UNAVAILABLE rather than go on, unnoticed, on one without them.
+  // Whether the connection holds locks of its own. Once it is lost, all calls then fail as
+  // UNAVAILABLE until Begin, rather than go on, unnoticed, on one without them.
   bool holds_locks = false;
   // Ends connections on which the database gives no sign for `silence_limit` while it is waited
   // for. Null for no bound; else it outlives the session.
@@ -93,7 +93,8 @@ class Session {
   // thread; does not block. A request that meets no query, because the owner is between two, is in
   // vain: call it again until the owner is done.
   void Cancel();
-  // Allows transactions again, after Cancel, and not beside it. Waits until the request can stop no
+  // Allows transactions again, after Cancel, which has no effect if it is called beside it, and
+  // after the loss of a connection that held locks. Waits until the request can stop no
   // later query; gives the connection up if the database does not take the request.
   void Begin();
 
@@ -132,6 +133,7 @@ class Session {
 
   const SessionOptions options_;
   std::atomic<bool> cancelled_ = false;
+  bool locks_lost_ = false;
   // Guards the pointer, not the connection: Cancel may come from another thread while this one
   // uses the connection, but not while it makes or drops it.
   std::mutex mutex_;

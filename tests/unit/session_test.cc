@@ -154,6 +154,9 @@ TEST_F(SessionTest, WhoHoldsLocksIsToldThatItsConnectionWasLost) {
     ASSERT_THAT(pid, IsOk());
     lose(*pid);
     EXPECT_THAT(Select(session, "SELECT 1"), StatusIs(absl::StatusCode::kUnavailable));
+    // A step of many transactions goes on with none of them.
+    EXPECT_THAT(Select(session, "SELECT 1"), StatusIs(absl::StatusCode::kUnavailable));
+    session.Begin();
     EXPECT_THAT(Select(session, "SELECT 1"), IsOk());
   }
 }
