@@ -16,7 +16,7 @@ UNITS = {"_kwh": "kWh", "_kw": "kW", "_kwp": "kWp", "_units": "units"}
 NAMED_UNITS = {"soc": "percent"}
 # Strings that only the server can make sense of; it checks them where it reads them.
 OPAQUE_STRINGS = {"page_token", "resume_token", "etag"}
-IDS = re.compile(r"^(.*_)?id$")
+IDS = re.compile(r"^(.*_)?ids?$")
 
 
 @dataclass(frozen=True)
@@ -159,6 +159,16 @@ def string_rules(contract) -> Iterator[tuple]:
                 yield f"{name}.{field.name}", "has no pattern, in or uuid rule"
 
 
+def ids_in_javascript(contract) -> Iterator[tuple]:
+    """A 64-bit id is a string in generated JavaScript, whose numbers lose digits beyond 2^53."""
+    for name, message in contract.messages().items():
+        for field in message.field:
+            if field.type not in shapes.INTEGERS_64 or not IDS.match(field.name):
+                continue
+            if field.options.jstype != field.options.JS_STRING:
+                yield f"{name}.{field.name}", "has no jstype = JS_STRING"
+
+
 CHECKS: list[Callable] = [
     shapes.standard_methods,
     shapes.custom_methods,
@@ -172,6 +182,7 @@ CHECKS: list[Callable] = [
     comments_everywhere,
     error_codes,
     string_rules,
+    ids_in_javascript,
 ]
 
 

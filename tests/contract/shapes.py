@@ -31,6 +31,10 @@ NUMBERS = {
         *("FIXED32", "FIXED64", "SFIXED32", "SFIXED64"),
     )
 }
+INTEGERS_64 = {
+    getattr(FieldDescriptorProto, f"TYPE_{kind}")
+    for kind in ("INT64", "UINT64", "SINT64", "FIXED64", "SFIXED64")
+}
 
 
 def standard(method_name: str) -> str | None:

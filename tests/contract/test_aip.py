@@ -211,6 +211,14 @@ PLANTED = {
         "string_rules",
         lambda c: c.rules(field(c, "ListLiveDataEntriesRequest.order_by")).string.ClearField("in"),
     ),
+    "id that is a number in JavaScript": (
+        "ids_in_javascript",
+        lambda c: field(c, "Site.id").options.ClearField("jstype"),
+    ),
+    "list of ids that are numbers in JavaScript": (
+        "ids_in_javascript",
+        lambda c: field(c, "WatchLiveDataRequest.site_ids").options.ClearField("jstype"),
+    ),
 }
 
 
