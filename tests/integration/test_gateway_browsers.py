@@ -1,4 +1,4 @@
-"""Web pages of known origins call the production gateway: CORS, and gRPC-Web."""
+"""Web pages call the gateways: CORS, for configured origins or for localhost, and gRPC-Web."""
 
 import struct
 
@@ -17,8 +17,8 @@ def gateway(start_gateway, guarded_server):
     return start_gateway([guarded_server.port], cors_origins=[CONSOLE])
 
 
-def preflight(gateway, origin):
-    return gateway.rest().call("OPTIONS", "/v1/sites/1", headers={
+def preflight(gateway, origin, path="/v1/sites/1"):
+    return gateway.rest().call("OPTIONS", path, headers={
         "origin": origin, "access-control-request-method": "PATCH",
         "access-control-request-headers": "authorization,content-type",
     })  # fmt: skip
@@ -39,6 +39,97 @@ def test_cors(gateway, issuer):
         assert "grpc-status" in answer.headers["access-control-expose-headers"]
     other = gateway.rest(issuer.token()).get("/v1/sites", headers={"origin": "https://x.example"})
     assert "access-control-allow-origin" not in other.headers
+
+
+LOCAL = pytest.mark.one_server("about the local Envoy, which takes no tokens")
+LOCAL_ORIGINS = [
+    f"{scheme}://{host}{port}"
+    for scheme in ("http", "https")
+    for host in ("localhost", "127.0.0.1", "[::1]")
+    for port in ("", ":3000", ":65535")
+]
+OTHER_ORIGINS = [
+    "http://localhost.evil.com",
+    "http://localhost:3000.evil.com",
+    "http://localhost:evil.com",
+    "http://localhost:3000@evil.com",
+    "http://localhost:",
+    "http://evil.com:3000",
+    "http://evil.com/http://localhost:3000",
+    "http://evillocalhost:3000",
+    "http://127.0.0.1.evil.com",
+    "http://127a0.0.1:3000",
+    "http://127.0a0.1:3000",
+    "http://127.0.0a1:3000",
+    "http://127.0.0.11:3000",
+    "http://[::1].evil.com",
+    "http://[::11]:3000",
+    "http://:::1:3000",
+    "ftp://localhost:3000",
+    "localhost:3000",
+    "https://console.example",
+    "null",
+    "*",
+]
+
+
+def cors_headers(answer):
+    return {name for name in answer.headers if name.lower().startswith("access-control-")}
+
+
+@LOCAL
+def test_local_gateway_allows_pages_of_localhost(envoy):
+    for origin in LOCAL_ORIGINS:
+        answer = preflight(envoy, origin)
+        assert answer.status_code == 200, origin
+        assert answer.headers.get("access-control-allow-origin") == origin
+        assert "PATCH" in answer.headers["access-control-allow-methods"]
+        assert "content-type" in answer.headers["access-control-allow-headers"]
+        answer = envoy.rest().get("/v1/sites", headers={"origin": origin})
+        assert (answer.status_code, answer.json()["sites"]) == (200, [])
+        assert answer.headers["access-control-allow-origin"] == origin
+
+
+@LOCAL
+def test_local_gateway_allows_no_other_pages(envoy):
+    for origin in OTHER_ORIGINS:
+        for answer in (
+            preflight(envoy, origin),
+            envoy.rest().get("/v1/sites", headers={"origin": origin}),
+            envoy.rest().get("/v1/sites/1", headers={"origin": origin}),
+        ):
+            assert cors_headers(answer) == set(), origin
+
+
+@LOCAL
+def test_pages_can_read_errors_of_the_local_gateway(envoy, server):
+    origin = {"origin": "http://localhost:3000"}
+    rest = envoy.rest()
+
+    def check_readable(answer, status, code):
+        check(answer, status, code)
+        assert answer.headers["access-control-allow-origin"] == origin["origin"], answer.text
+        assert "retry-after" in answer.headers["access-control-expose-headers"]
+
+    # Of the service, of the check of bodies, and of Envoy itself.
+    check_readable(rest.post("/v1/sites", {}, headers=origin), 400, "INVALID_ARGUMENT")
+    check_readable(rest.post("/v1/sites", {"nane": "x"}, headers=origin), 400, "INVALID_ARGUMENT")
+    check_readable(rest.get("/v1/sites?pages=1", headers=origin), 400, "INVALID_ARGUMENT")
+    check_readable(rest.get("/v1/sites/1", headers=origin), 404, "NOT_FOUND")
+    check_readable(rest.get("/v1/nothing", headers=origin), 404, "NOT_FOUND")
+    check_readable(rest.delete("/v1/sites", headers=origin), 405, "UNIMPLEMENTED")
+    large = rest.call("POST", "/v1/sites", data=b" " * 5_000_000, headers=origin)
+    check_readable(large, 413, "RESOURCE_EXHAUSTED")
+    server.stop()
+    check_readable(rest.get("/v1/sites", headers=origin), 503, "UNAVAILABLE")
+
+
+def test_configured_origins_replace_localhost(gateway, start_envoy, guarded_server):
+    """With tokens, localhost is an origin like any other; without, the setting counts as well."""
+    assert cors_headers(preflight(gateway, "http://localhost:3000")) == set()
+    local = start_envoy(guarded_server.port, ready=False, cors_origins=[CONSOLE])
+    assert preflight(local, CONSOLE).headers["access-control-allow-origin"] == CONSOLE
+    assert cors_headers(preflight(local, "http://localhost:3000")) == set()
 
 
 def framed(message):

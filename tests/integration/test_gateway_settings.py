@@ -80,7 +80,8 @@ def test_a_contract_that_envoy_will_find_elsewhere():
 def test_the_two_differ_only_by_their_settings(certificates, issuer):
     """What the local one has, the production one has too: no filter, route or limit is missing."""
     local = yaml.safe_load(render(local_settings(8080, 50051)))
-    settings = production_settings(8080, [50051], certificates, issuer)
+    origins = ["https://console.example"]
+    settings = production_settings(8080, [50051], certificates, issuer, cors_origins=origins)
     production = yaml.safe_load(render(settings))
 
     def parts(config):
@@ -90,6 +91,11 @@ def test_the_two_differ_only_by_their_settings(certificates, issuer):
 
     (local_manager, local_filters), (manager, filters) = parts(local), parts(production)
     assert [name for name in filters if name in local_filters] == local_filters
+    # The local one allows pages of localhost, the other those of its settings.
+    allowed = [one["route_config"]["virtual_hosts"][0]["typed_per_filter_config"]
+               ["envoy.filters.http.cors"].pop("allow_origin_string_match")
+               for one in (local_manager, manager)]  # fmt: skip
+    assert "localhost" in str(allowed[0]) and allowed[1] == [{"exact": origins[0]}]
     assert local_manager["route_config"] == manager["route_config"]
     assert [one for one in local_manager["local_reply_config"]["mappers"]
             if one not in manager["local_reply_config"]["mappers"]] == []  # fmt: skip

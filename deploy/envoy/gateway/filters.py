@@ -2,6 +2,7 @@
 
 import access
 import body_check
+import cors
 import rate_limits
 from clusters import SERVICES
 from typed import typed
@@ -19,7 +20,7 @@ def all_of(settings, contract):
         healthz(),
         access.strip_trailers(),
         # A browser asks before it has a token.
-        *([cors()] if settings.cors_origins else []),
+        *cors.filters(settings),
         grpc_web(),
         *([access.verify_token(settings.jwt), access.set_identity()] if guarded else []),
         # Behind the token, so that nobody can use up what belongs to another one.
@@ -52,10 +53,6 @@ def healthz():
         cluster_min_healthy_percentages={cluster: {"value": 1} for cluster in SERVICES.values()},
         headers=[{"name": ":path", "string_match": {"exact": "/healthz"}}],
     )
-
-
-def cors():
-    return typed("envoy.filters.http.cors", "extensions.filters.http.cors.v3.Cors")
 
 
 def grpc_web():

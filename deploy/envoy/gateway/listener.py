@@ -1,13 +1,14 @@
 """The one port that clients see: TLS, HTTP/1.1 and HTTP/2, limits of connections and headers."""
 
 import access
+import cors
 import filters
 import local_replies
 import observation
 import routes
 from clusters import socket_address
 from settings import address
-from typed import config, typed
+from typed import typed
 
 # What comes with a call, its path and its token included: 431 beyond it. With what the gateway adds,
 # and with the 32 bytes that the server counts for each header, this is less than the server takes,
@@ -85,21 +86,9 @@ def http(settings, contract):
 
 
 def virtual_host(settings, contract):
-    host = {
+    return {
         "name": "energy_sites",
         "domains": ["*"],
         "routes": routes.all_of(settings, contract),
+        "typed_per_filter_config": cors.policy(settings),
     }
-    if settings.cors_origins:
-        # Tokens are sent by header: cookies and the like play no part.
-        host["typed_per_filter_config"] = {"envoy.filters.http.cors": config(
-            "extensions.filters.http.cors.v3.CorsPolicy",
-            allow_origin_string_match=[{"exact": origin} for origin in settings.cors_origins],
-            allow_methods="GET, POST, PATCH, DELETE",
-            allow_headers="authorization, content-type, grpc-timeout, traceparent, x-grpc-web, "
-            "x-user-agent",
-            expose_headers="allow, grpc-message, grpc-status, grpc-status-details-bin, "
-            "retry-after, x-request-id",
-            max_age="600",
-        )}  # fmt: skip
-    return host
