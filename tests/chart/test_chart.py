@@ -1,12 +1,14 @@
 """What the Helm chart makes, for each way to set it up."""
 
+import os
 import re
+import shlex
 import subprocess
 
 import kubernetes_validate
 import pytest
 import yaml
-from support.chart import KUBERNETES, Chart, gateway_values
+from support.chart import HELM, KUBERNETES, PAGE, Chart, Objects, gateway_values
 from support.process import ROOT
 from support.server import BINARY
 
@@ -57,6 +59,22 @@ def of_program(objects):
 def test_lint(chart):
     done = chart.lint()
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_template_command_of_the_page(chart, tmp_path):
+    """In a folder with what the page made before it."""
+    page = PAGE.read_text()
+    (command,) = re.findall(r"^helm template .*$", page, re.MULTILINE)
+    (values,) = re.findall(r"^image: .*$", page, re.MULTILINE)
+    (tmp_path / "my-values.yaml").write_text(values)
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build/chart").symlink_to(chart.path.parent)
+    environment = {"PATH": f"{HELM.parent}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    done = subprocess.run(shlex.split(command), env=environment, cwd=tmp_path, capture_output=True,
+                          text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    objects = Objects(one for one in yaml.safe_load_all(done.stdout) if one)
+    assert SERVERS < set(objects.of("Deployment"))
 
 
 def test_objects_fit_the_schemas_of_kubernetes(objects):
