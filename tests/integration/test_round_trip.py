@@ -129,7 +129,9 @@ def test_sites(service, stubs, rest, tmp_path):
             "list": listed,
             "REST list": [of_json(SITE, one) for one in over_rest],
             "get": [calls.GetSite(sites_pb2.GetSiteRequest(id=one.id)) for one in listed],
-            "REST get": [of_json(SITE, ok(rest.get(f"/v1/sites/{one.id}")).json()) for one in listed],
+            "REST get": [
+                of_json(SITE, ok(rest.get(f"/v1/sites/{one.id}")).json()) for one in listed
+            ],
         })  # fmt: skip
         for one in listed:
             calls.DeleteSite(sites_pb2.DeleteSiteRequest(id=one.id), timeout=30)
