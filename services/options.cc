@@ -13,6 +13,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "services/read_file.h"
 #include "storage/dsn.h"
 
@@ -83,14 +84,49 @@ std::map<std::string, absl::CommandLineFlag*> OurFlags() {
   return flags;
 }
 
+// Sets `flag`, or ends the program with an error that names `source`, a flag or a variable, and
+// says what to write.
+void SetFlag(absl::CommandLineFlag& flag, absl::string_view source, absl::string_view value) {
+  std::string error;
+  if (flag.ParseFrom(value, &error)) return;
+  if (flag.IsOfType<absl::Duration>()) {
+    error =
+        absl::StrCat("'", value,
+                     "' is not a duration; write a number with a unit, such as 500ms, 5s, 1m30s "
+                     "or 24h");
+  } else if (flag.IsOfType<int>()) {
+    error = absl::StrCat("'", value, "' is not a whole number; write digits alone, such as 10");
+  }
+  std::cerr << "energy-sites: bad value of " << source << ": " << error << "\n";
+  std::exit(1);
+}
+
 void SetFlagsFromEnvironment() {
   for (const auto& [name, flag] : OurFlags()) {
     const std::string variable = absl::StrCat(kEnvironmentPrefix, absl::AsciiStrToUpper(name));
     const char* value = std::getenv(variable.c_str());
-    std::string error;
-    if (value != nullptr && !flag->ParseFrom(value, &error)) {
-      std::cerr << "energy-sites: bad value of " << variable << ": " << error << "\n";
-      std::exit(1);
+    if (value != nullptr) SetFlag(*flag, variable, value);
+  }
+}
+
+// Sets the durations and numbers of the command line, as `--flag=value` or `--flag value`: Abseil's
+// error would not say what to write.
+void SetNumbersFromCommandLine(int argc, char** argv) {
+  const auto flags = OurFlags();
+  for (int i = 1; i < argc && absl::string_view(argv[i]) != "--"; ++i) {
+    absl::string_view name = argv[i];
+    if (!absl::ConsumePrefix(&name, "-")) continue;
+    absl::ConsumePrefix(&name, "-");
+    const size_t equals = name.find('=');
+    const auto found = flags.find(std::string(name.substr(0, equals)));
+    if (found == flags.end()) continue;
+    absl::CommandLineFlag& flag = *found->second;
+    if (!flag.IsOfType<absl::Duration>() && !flag.IsOfType<int>()) continue;
+    const std::string source = absl::StrCat("--", found->first);
+    if (equals != name.npos) {
+      SetFlag(flag, source, name.substr(equals + 1));
+    } else if (i + 1 < argc) {
+      SetFlag(flag, source, argv[++i]);
     }
   }
 }
@@ -142,6 +178,7 @@ std::vector<char*> ParseFlags(int argc, char** argv) {
       if (*c == '-') *c = '_';
     }
   }
+  SetNumbersFromCommandLine(argc, argv);
   return absl::ParseCommandLine(argc, argv);
 }
 

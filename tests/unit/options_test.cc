@@ -3,7 +3,9 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/process.h"
@@ -12,6 +14,7 @@ namespace energysites {
 namespace {
 
 using testing::AllOf;
+using testing::AnyOf;
 using testing::HasSubstr;
 using testing::Not;
 using testing_support::Outcome;
@@ -63,6 +66,50 @@ TEST(OptionsTest, RefusesWhatMakesNoSense) {
     EXPECT_EQ(outcome.exit_code, 1) << bad.text;
     EXPECT_THAT(outcome.err, AllOf(HasSubstr(bad.text), Not(HasSubstr("secret"))));
   }
+}
+
+TEST(OptionsTest, SaysHowADurationAndANumberAreWritten) {
+  const std::string kDuration = "is not a duration; write a number with a unit, such as 500ms, 5s";
+  const std::string kNumber = "is not a whole number; write digits alone, such as 10";
+  int durations = 0;
+  const std::vector<std::string> lines =
+      absl::StrSplit(RunService({"serve", "--print_config"}).out, '\n');
+  for (const std::string& line : lines) {
+    if (!absl::StartsWith(line, "--")) continue;
+    const std::string name = line.substr(2, line.find('=') - 2);
+    const Outcome outcome = RunService({"serve", "--print_config", absl::StrCat("--", name, "=x")});
+    if (outcome.exit_code == 0 || name == "print_config") continue;  // Text, and the one boolean.
+    EXPECT_THAT(outcome.err, HasSubstr(absl::StrCat("bad value of --", name, ": 'x' is not")));
+    EXPECT_THAT(outcome.err, AnyOf(HasSubstr(kDuration), HasSubstr(kNumber)));
+    durations += absl::StrContains(outcome.err, kDuration) ? 1 : 0;
+  }
+  EXPECT_GE(durations, 10);
+
+  struct Case {
+    std::vector<std::string> arguments;
+    std::vector<std::string> environment;
+    std::string text;
+  };
+  const Case kCases[] = {
+      {{"serve", "--drain_delay=5"}, {}, "bad value of --drain_delay: '5' " + kDuration},
+      {{"serve", "--drain-delay", "5"}, {}, "bad value of --drain_delay: '5' " + kDuration},
+      {{"serve", "-drain_delay=5 s"}, {}, "bad value of --drain_delay: '5 s' " + kDuration},
+      {{"maintain", "--request_id_ttl=7d"}, {}, "bad value of --request_id_ttl: '7d' " + kDuration},
+      {{"serve", "--drain_seconds=5s"}, {}, "bad value of --drain_seconds: '5s' " + kNumber},
+      {{"serve"},
+       {"ENERGY_SITES_DRAIN_DELAY=5"},
+       "bad value of ENERGY_SITES_DRAIN_DELAY: '5' " + kDuration},
+      {{"serve"},
+       {"ENERGY_SITES_DRAIN_SECONDS=5s"},
+       "bad value of ENERGY_SITES_DRAIN_SECONDS: '5s' " + kNumber},
+  };
+  for (const Case& bad : kCases) {
+    const Outcome outcome = RunService(bad.arguments, bad.environment);
+    EXPECT_EQ(outcome.exit_code, 1) << bad.text;
+    EXPECT_THAT(outcome.err, HasSubstr(bad.text));
+  }
+  EXPECT_THAT(RunService({"serve", "--print_config", "--drain_delay", "90s"}).out,
+              HasSubstr("--drain_delay=1m30s\n"));
 }
 
 TEST(OptionsTest, TheCommandLineBeatsTheEnvironmentBeatsTheDefault) {
