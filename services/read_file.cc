@@ -12,8 +12,9 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
   // Not by iterators: they throw on a folder.
   std::ifstream stream(path);
   std::ostringstream text;
-  if (stream.peek() != stream.eof()) text << stream.rdbuf();
-  if (!stream.is_open() || stream.bad() || text.bad()) {
+  // A read error in the middle sets failbit of `text` alone.
+  if (stream.peek() != std::ifstream::traits_type::eof()) text << stream.rdbuf();
+  if (!stream.is_open() || stream.bad() || text.fail()) {
     return absl::InvalidArgumentError(absl::StrCat("cannot read ", path));
   }
   if (text.str().empty()) return absl::InvalidArgumentError(absl::StrCat(path, " is empty"));
