@@ -4,8 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
-#include <fstream>
-#include <iterator>
+#include <memory>
 #include <optional>
 #include <random>
 #include <utility>
@@ -14,6 +13,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "services/client/input_file.h"
 #include "services/client/request_id.h"
 
 namespace energysites {
@@ -25,9 +25,17 @@ std::chrono::system_clock::time_point Deadline(absl::Duration timeout) {
 
 absl::StatusOr<std::string> ReadFile(const std::string& path) {
   if (path.empty()) return std::string();
-  std::ifstream file(path, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  if (!file || text.empty()) return absl::NotFoundError(absl::StrCat(path, ": cannot be read"));
+  absl::StatusOr<std::unique_ptr<InputFile>> file = InputFile::Open(path);
+  if (!file.ok()) return file.status();
+  std::string text;
+  char bytes[4096];
+  while (true) {
+    const absl::StatusOr<size_t> count = (*file)->Read(bytes, sizeof(bytes));
+    if (!count.ok()) return count.status();
+    if (*count == 0) break;
+    text.append(bytes, *count);
+  }
+  if (text.empty()) return absl::InvalidArgumentError(absl::StrCat(path, ": is empty"));
   return text;
 }
 

@@ -2,8 +2,10 @@
 
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/strip.h"
 
 namespace energysites {
 namespace {
@@ -52,6 +54,22 @@ absl::StatusOr<std::vector<std::string>> SplitCsvLine(absl::string_view line) {
 std::string CsvField(absl::string_view text) {
   if (text.find_first_of(",\"\r\n") == absl::string_view::npos) return std::string(text);
   return absl::StrCat("\"", absl::StrReplaceAll(text, {{"\"", "\"\""}}), "\"");
+}
+
+std::string EndLine(int64_t rows) { return absl::StrCat("# end ", rows, " rows"); }
+
+std::optional<int64_t> RowsOfEndLine(absl::string_view line) {
+  line = WithoutPadding(line);
+  int64_t rows = 0;
+  if (!absl::ConsumePrefix(&line, "# end ") || !absl::ConsumeSuffix(&line, " rows") ||
+      !absl::SimpleAtoi(line, &rows)) {
+    return std::nullopt;
+  }
+  return rows;
+}
+
+absl::string_view WithoutPadding(absl::string_view line) {
+  return line.substr(0, line.find_last_not_of(',') + 1);
 }
 
 }  // namespace energysites

@@ -1,6 +1,8 @@
 // One line of CSV (RFC 4180), taken apart and put together.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,5 +20,14 @@ absl::StatusOr<std::vector<std::string>> SplitCsvLine(absl::string_view line);
 
 // `text` as a field, in quotes only where it needs them.
 std::string CsvField(absl::string_view text);
+
+// The last line of a complete download or export: `# end N rows`.
+std::string EndLine(int64_t rows);
+
+// The N of EndLine; nothing for another line. A spreadsheet may have added commas.
+std::optional<int64_t> RowsOfEndLine(absl::string_view line);
+
+// `line` without the commas at its end.
+absl::string_view WithoutPadding(absl::string_view line);
 
 }  // namespace energysites

@@ -1,18 +1,16 @@
 #include "services/client/csv_file.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <utility>
 
-#include "absl/strings/escaping.h"
-#include "absl/strings/numbers.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "services/client/csv.h"
+#include "services/client/utf8.h"
 
 namespace energysites {
 namespace {
@@ -22,30 +20,35 @@ constexpr size_t kBufferBytes = 256 << 10;
 constexpr size_t kMaxLineBytes = 64 << 10;
 constexpr absl::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
-// The number of `# end N rows`, which DownloadLiveData writes last.
-std::optional<int64_t> RowsOfEnd(absl::string_view line) {
-  int64_t rows = 0;
-  if (!absl::ConsumePrefix(&line, "# end ") || !absl::ConsumeSuffix(&line, " rows") ||
-      !absl::SimpleAtoi(line, &rows)) {
-    return std::nullopt;
-  }
-  return rows;
+constexpr absl::string_view kSaveAsUtf8 = "save it as \"CSV UTF-8\" and import that file";
+
+// What is wrong with `name`, which is none of `columns`.
+std::string UnknownColumn(const std::string& name, const std::vector<CsvColumn>& columns,
+                          const std::string& expected) {
+  const auto similar =
+      std::find_if(columns.begin(), columns.end(), [&name](const CsvColumn& column) {
+        return absl::EqualsIgnoreCase(column.name, absl::StripAsciiWhitespace(name));
+      });
+  if (similar == columns.end())
+    return absl::StrCat("unknown column ", Quoted(name), "; ", expected);
+  return absl::StrCat("column ", Quoted(name), " must be written ", similar->name);
+}
+
+// Whether a part of the last field of `line` would be refused: a cut in a boolean, a time or a
+// quoted text is seen, but not a cut in a number or another text.
+bool CutWouldBeSeen(absl::string_view line) {
+  const std::string field = absl::AsciiStrToLower(line.substr(line.rfind(',') + 1));
+  return absl::EndsWith(line, "\"") || absl::EndsWith(field, "z") ||
+         (!field.empty() && (absl::StartsWith("true", field) || absl::StartsWith("false", field)));
 }
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<CsvFile>> CsvFile::Open(std::string path,
                                                        const std::vector<CsvColumn>& columns) {
-  std::unique_ptr<CsvFile> csv(new CsvFile(std::move(path)));
-  // zlib tells gzip from plain text by the first bytes.
-  csv->file_.reset(gzopen(csv->path_.c_str(), "rb"));
-  struct stat status = {};
-  if (csv->file_ == nullptr || stat(csv->path_.c_str(), &status) != 0) {
-    return absl::NotFoundError(absl::StrCat(csv->path_, ": ", std::strerror(errno)));
-  }
-  gzbuffer(csv->file_.get(), kBufferBytes);
-  csv->is_regular_ = S_ISREG(status.st_mode);
-  if (csv->is_regular_) csv->size_ = static_cast<double>(status.st_size);
+  absl::StatusOr<std::unique_ptr<InputFile>> file = InputFile::Open(std::move(path));
+  if (!file.ok()) return file.status();
+  std::unique_ptr<CsvFile> csv(new CsvFile(*std::move(file)));
   absl::Status header = csv->ReadHeader(columns);
   if (!header.ok()) return header;
   return csv;
@@ -55,7 +58,7 @@ absl::Status CsvFile::ReadHeader(const std::vector<CsvColumn>& columns) {
   absl::StatusOr<bool> read = ReadLine();
   if (!read.ok()) return read.status();
   const auto error = [this](auto... text) {
-    return absl::InvalidArgumentError(absl::StrCat(path_, ":1: ", text...));
+    return absl::InvalidArgumentError(absl::StrCat(path(), ":1: ", text...));
   };
   std::vector<std::string> names;
   for (const CsvColumn& column : columns) {
@@ -63,8 +66,14 @@ absl::Status CsvFile::ReadHeader(const std::vector<CsvColumn>& columns) {
   }
   const std::string expected = absl::StrCat("the header must be ", absl::StrJoin(names, ","));
   if (!*read) return error("the file is empty; ", expected);
-  absl::StatusOr<std::vector<std::string>> header =
-      SplitCsvLine(absl::StripPrefix(line_, kByteOrderMark));
+  const absl::string_view line = absl::StripPrefix(line_, kByteOrderMark);
+  for (const auto& [separator, name] : {std::pair(';', "semicolons"), std::pair('\t', "tabs")}) {
+    if (absl::StrContains(line, separator) && !absl::StrContains(line, ',')) {
+      return error("the columns are separated by ", name,
+                   "; the separator must be a comma, and numbers must have a decimal point");
+    }
+  }
+  absl::StatusOr<std::vector<std::string>> header = SplitCsvLine(WithoutPadding(line));
   if (!header.ok()) return error(header.status().message());
 
   for (size_t i = 0; i < header->size(); ++i) {
@@ -72,8 +81,7 @@ absl::Status CsvFile::ReadHeader(const std::vector<CsvColumn>& columns) {
     const auto column = std::find_if(columns.begin(), columns.end(),
                                      [&name](const CsvColumn& each) { return each.name == name; });
     if (column == columns.end()) {
-      return error("unknown column \"", absl::Utf8SafeCEscape(name.substr(0, 80)), "\"; ",
-                   expected);
+      return error(UnknownColumn(name, columns, expected));
     }
     if (std::find(header->begin(), header->begin() + i, name) != header->begin() + i) {
       return error("column ", name, " stands twice");
@@ -105,8 +113,8 @@ absl::StatusOr<std::optional<CsvRow>> CsvFile::Next() {
       if (absl::Status end = CheckEnd(std::nullopt); !end.ok()) return end;
       return std::nullopt;
     }
-  } while (line_.empty() && !too_long_);
-  if (const std::optional<int64_t> rows_said = RowsOfEnd(line_); rows_said.has_value()) {
+  } while (WithoutPadding(line_).empty() && !too_long_);
+  if (const std::optional<int64_t> rows_said = RowsOfEndLine(line_); rows_said.has_value()) {
     if (absl::Status end = CheckEnd(rows_said); !end.ok()) return end;
     return std::nullopt;
   }
@@ -122,10 +130,23 @@ absl::StatusOr<std::optional<CsvRow>> CsvFile::Next() {
   absl::StatusOr<std::vector<std::string>> fields = SplitCsvLine(line_);
   if (!fields.ok()) {
     row.status = fields.status();
-  } else if (fields->size() != width_) {
+    return row;
+  }
+  while (fields->size() > width_ && fields->back().empty()) fields->pop_back();
+  if (fields->size() != width_) {
     row.status = absl::InvalidArgumentError(
-        absl::StrCat("must have ", width_, " columns, has ", fields->size()));
+        absl::StrCat("must have ", width_, " columns, has ", fields->size(),
+                     fields->size() < width_
+                         ? ""
+                         : "; numbers must have a decimal point, and a text with a comma must "
+                           "be in double quotes"));
   } else {
+    if (!has_line_end_ && !CutWouldBeSeen(line_)) {
+      warning_ = absl::StrCat(path(), ":", line_number_,
+                              ": warning: the last line has no line end and its last field is ",
+                              Quoted(fields->back()),
+                              "; if the file was cut off, that field is not complete");
+    }
     for (const std::optional<size_t>& from : from_) {
       row.fields.push_back(from.has_value() ? std::move((*fields)[*from]) : std::string());
     }
@@ -137,22 +158,23 @@ absl::Status CsvFile::CheckEnd(std::optional<int64_t> rows_said) {
   if (!rows_said.has_value()) {
     if (!std::exchange(must_end_, false)) return absl::OkStatus();
     return absl::DataLossError(absl::StrCat(
-        path_, ": this is part of a download: it stops after line ", line_number_,
+        path(), ": this is part of a download: it stops after line ", line_number_,
         " without the line \"# end N rows\" that a complete one ends with; download it again"));
   }
   must_end_ = false;
   const int64_t end_line = line_number_;
   if (*rows_said != rows_) {
-    return absl::DataLossError(absl::StrCat(path_, ":", end_line, ": the download had ", *rows_said,
-                                            " rows, the file has ", rows_, "; download it again"));
+    return absl::DataLossError(absl::StrCat(path(), ":", end_line, ": the download had ",
+                                            *rows_said, " rows, the file has ", rows_,
+                                            "; download it again"));
   }
   while (true) {
     absl::StatusOr<bool> read = ReadLine();
     if (!read.ok()) return read.status();
     if (!*read) return absl::OkStatus();
-    if (!line_.empty() || too_long_) {
+    if (!WithoutPadding(line_).empty() || too_long_) {
       return absl::DataLossError(absl::StrCat(
-          path_, ":", line_number_, ": the file goes on after its end in line ", end_line));
+          path(), ":", line_number_, ": the file goes on after its end in line ", end_line));
     }
   }
 }
@@ -160,11 +182,16 @@ absl::Status CsvFile::CheckEnd(std::optional<int64_t> rows_said) {
 absl::StatusOr<bool> CsvFile::ReadLine() {
   line_.clear();
   too_long_ = false;
+  has_line_end_ = false;
   bool any = false;
-  while (true) {
+  while (!has_line_end_) {
     if (position_ == buffer_.size()) {
-      if (absl::Status status = Fill(); !status.ok()) return status;
-      if (end_) break;
+      buffer_.resize(kBufferBytes);
+      const absl::StatusOr<size_t> count = file_->Read(buffer_.data(), kBufferBytes);
+      position_ = 0;
+      buffer_.resize(count.ok() ? *count : 0);
+      if (!count.ok()) return count.status();
+      if (*count == 0) break;
     }
     any = true;
     const size_t stop = buffer_.find('\n', position_);
@@ -173,32 +200,29 @@ absl::StatusOr<bool> CsvFile::ReadLine() {
     too_long_ = too_long_ || end - position_ > room;
     line_.append(buffer_, position_, std::min(end - position_, room));
     position_ = std::min(end + 1, buffer_.size());
-    if (stop != std::string::npos) break;
+    has_line_end_ = stop != std::string::npos;
   }
   if (!any) return false;
   ++line_number_;
+  if (absl::Status status = CheckEncoding(); !status.ok()) return status;
   if (!line_.empty() && line_.back() == '\r') line_.pop_back();
   return true;
 }
 
-absl::Status CsvFile::Fill() {
-  buffer_.resize(kBufferBytes);
-  position_ = 0;
-  const int count = gzread(file_.get(), buffer_.data(), kBufferBytes);
-  buffer_.resize(std::max(count, 0));
-  if (count > 0) return absl::OkStatus();
-  end_ = true;
-  // A gzip file that was cut short ends like any other, except for this code.
-  int code = Z_OK;
-  const char* message = gzerror(file_.get(), &code);
-  if (code == Z_OK || code == Z_STREAM_END) return absl::OkStatus();
-  return absl::DataLossError(absl::StrCat(path_, ": cannot be read after line ", line_number_, ": ",
-                                          code == Z_ERRNO ? std::strerror(errno) : message));
-}
-
-double CsvFile::fraction_read() const {
-  if (size_ <= 0) return 0;
-  return std::clamp(static_cast<double>(gzoffset(file_.get())) / size_, 0.0, 1.0);
+absl::Status CsvFile::CheckEncoding() const {
+  if (line_number_ == 1 &&
+      (absl::StartsWith(line_, "\xFF\xFE") || absl::StartsWith(line_, "\xFE\xFF") ||
+       absl::StrContains(line_, '\0'))) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path(), ": the file is UTF-16 or no text, and must be UTF-8; ", kSaveAsUtf8));
+  }
+  const size_t valid = ValidUtf8Length(line_);
+  // The end of a line that was cut may be part of a character.
+  if (too_long_ || valid == line_.size()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      path(), ":", line_number_, ": byte ",
+      absl::StrFormat("0x%02X", static_cast<unsigned char>(line_[valid])), " at position ",
+      valid + 1, " is not UTF-8; the file may be Windows-1252: ", kSaveAsUtf8));
 }
 
 }  // namespace energysites

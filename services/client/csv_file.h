@@ -1,8 +1,6 @@
 // Reads a CSV file row by row, plain or gzip, in memory that does not grow with the file.
 #pragma once
 
-#include <zlib.h>
-
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -12,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "services/client/input_file.h"
 
 namespace energysites {
 
@@ -30,8 +29,9 @@ struct CsvRow {
   absl::Status status;              // not OK: the line is no row, and `fields` is empty
 };
 
-// Not thread-safe. Takes CRLF for LF, skips a byte order mark and blank lines. A last line
-// `# end N rows` is no row.
+// Not thread-safe. Takes CRLF for LF, skips a byte order mark and lines that are empty or hold only
+// commas. Empty fields after the last column are ignored: a spreadsheet pads lines with commas. A
+// last line `# end N rows` is no row.
 class CsvFile {
  public:
   // Opens `path` and checks its header: every required column is there, none is unknown or
@@ -40,40 +40,35 @@ class CsvFile {
                                                        const std::vector<CsvColumn>& columns);
 
   // The next row, good or not; nothing at the end. An error means that the file cannot be read
-  // on (a broken gzip stream, a failing disk), or that it is a download that was cut off.
+  // on (a broken gzip stream, a failing disk), that it is not UTF-8, or that it is a download that
+  // was cut off.
   absl::StatusOr<std::optional<CsvRow>> Next();
 
-  const std::string& path() const { return path_; }
+  const std::string& path() const { return file_->path(); }
+  bool is_regular() const { return file_->is_regular(); }
+  double fraction_read() const { return file_->fraction_read(); }
 
-  // Whether it is a download and could be opened a second time.
-  bool is_download_on_disk() const { return must_end_ && is_regular_; }
-
-  // How much of the file has been read, 0 to 1; 0 where its size is not known (a pipe).
-  double fraction_read() const;
+  // After the last row: a warning if its line has no line end and a cut in its last field would not
+  // be seen; else empty.
+  const std::string& warning() const { return warning_; }
 
  private:
-  struct Closer {
-    void operator()(gzFile file) const { gzclose(file); }
-  };
-
-  explicit CsvFile(std::string path) : path_(std::move(path)) {}
+  explicit CsvFile(std::unique_ptr<InputFile> file) : file_(std::move(file)) {}
   absl::Status ReadHeader(const std::vector<CsvColumn>& columns);
   // Reads the next line into `line_`; false at the end. `too_long_` tells of a line whose tail
-  // was dropped.
+  // was dropped. INVALID_ARGUMENT for a line that is not UTF-8.
   absl::StatusOr<bool> ReadLine();
-  absl::Status Fill();
+  absl::Status CheckEncoding() const;
   // At the line that ends a download, or after the last line if there is none.
   absl::Status CheckEnd(std::optional<int64_t> rows_said);
 
-  std::string path_;
-  std::unique_ptr<gzFile_s, Closer> file_;
-  bool is_regular_ = false;
-  double size_ = 0;
+  std::unique_ptr<InputFile> file_;
   std::string buffer_;
   size_t position_ = 0;  // in buffer_
-  bool end_ = false;
   std::string line_;
   bool too_long_ = false;
+  bool has_line_end_ = false;
+  std::string warning_;
   int64_t line_number_ = 0;
   int64_t rows_ = 0;
   bool must_end_ = false;

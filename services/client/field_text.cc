@@ -6,12 +6,13 @@
 #include <system_error>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
 #include "absl/time/civil_time.h"
 #include "absl/time/time.h"
+#include "services/client/utf8.h"
 
 namespace energysites {
 namespace {
@@ -22,9 +23,7 @@ using google::protobuf::Reflection;
 using google::protobuf::Timestamp;
 
 absl::Status Unreadable(absl::string_view text, absl::string_view what) {
-  // Cut, and escaped: the text comes from a file and goes to a terminal.
-  return absl::InvalidArgumentError(
-      absl::StrCat("\"", absl::Utf8SafeCEscape(text.substr(0, 80)), "\" is not ", what));
+  return absl::InvalidArgumentError(absl::StrCat(Quoted(text), " is not ", what));
 }
 
 template <typename Number>
@@ -138,10 +137,15 @@ absl::Status SetFromText(const FieldDescriptor& field, absl::string_view text, M
       reflection.SetInt32(&message, &field, *value);
       return absl::OkStatus();
     }
-    case FieldDescriptor::CPPTYPE_BOOL:
-      if (text != "true" && text != "false") return Unreadable(text, "true or false");
-      reflection.SetBool(&message, &field, text == "true");
+    case FieldDescriptor::CPPTYPE_BOOL: {
+      // Spreadsheets write TRUE.
+      const bool value = absl::EqualsIgnoreCase(text, "true");
+      if (!value && !absl::EqualsIgnoreCase(text, "false")) {
+        return Unreadable(text, "true or false");
+      }
+      reflection.SetBool(&message, &field, value);
       return absl::OkStatus();
+    }
     case FieldDescriptor::CPPTYPE_STRING:
       reflection.SetString(&message, &field, std::string(text));
       return absl::OkStatus();

@@ -22,8 +22,9 @@ std::string FormatStamp(const google::protobuf::Timestamp& stamp);
 // anything else, days that no month has included.
 absl::StatusOr<google::protobuf::Timestamp> ParseStamp(absl::string_view text);
 
-// Sets `field` (a double, int32, bool, string or Timestamp) of `message`. Empty text leaves it
-// unset: whether it may be missing is for the service's rules to say, as are all bounds.
+// Sets `field` (a double, int32, bool, string or Timestamp) of `message`. A boolean is true or
+// false in letters of any case. Empty text leaves the field unset: whether it may be missing is for
+// the service's rules to say, as are all bounds.
 absl::Status SetFromText(const google::protobuf::FieldDescriptor& field, absl::string_view text,
                          google::protobuf::Message& message);
 

@@ -204,10 +204,10 @@ struct Part {
   std::unique_ptr<CsvFile> file;
 };
 
-// Reads a download to its end, ahead of the import; one that comes through a pipe shows only then
-// whether it was cut off.
+// Reads a file on disk to its end, ahead of the import. One that comes through a pipe shows only
+// then whether it is damaged or cut off.
 absl::Status CheckWhole(const CsvFile& file, const std::vector<CsvColumn>& columns) {
-  if (!file.is_download_on_disk()) return absl::OkStatus();
+  if (!file.is_regular()) return absl::OkStatus();
   absl::StatusOr<std::unique_ptr<CsvFile>> twin = CsvFile::Open(file.path(), columns);
   if (!twin.ok()) return twin.status();
   while (true) {
@@ -273,6 +273,7 @@ int RunImport(const ImportOptions& options, std::ostream& out, std::ostream& err
       err << "The import stopped. Run it again to go on where it stopped." << std::endl;
       return 1;
     }
+    if (!part.file->warning().empty()) err << part.file->warning() << std::endl;
     good = good && counts.bad == 0;
   }
   return good ? 0 : 1;

@@ -15,7 +15,6 @@
 #include "energysites/v1/configurations.pb.h"
 #include "energysites/v1/live_data.pb.h"
 #include "energysites/v1/sites.pb.h"
-#include "google/protobuf/stubs/logging.h"
 #include "services/client/csv.h"
 #include "services/client/csv_file.h"
 #include "services/client/rows.h"
@@ -71,8 +70,6 @@ void CheckRoundTrip(const Kind& kind, const Message& message, const std::string&
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  // Text that is not UTF-8 is for the service to refuse.
-  static const google::protobuf::LogSilencer silence;
   if (size == 0) return -1;
   const Kind& kind = KindOf(data[0]);
   const MemoryFile memory(data + 1, size - 1);

@@ -54,6 +54,7 @@ def of_csv():
     for kind, text in enumerate((SITES, CONFIGURATIONS, LIVE_DATA, DOWNLOAD)):
         yield bytes([kind]) + text
         yield bytes([kind]) + gzip.compress(text, mtime=0)
+        yield bytes([kind]) + gzip.compress(text[:40], mtime=0) + gzip.compress(text[40:], mtime=0)
 
 
 def of_page_tokens():

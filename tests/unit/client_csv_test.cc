@@ -9,8 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "services/client/csv.h"
 #include "services/client/csv_file.h"
+#include "services/client/utf8.h"
 
 namespace energysites {
 namespace {
@@ -90,7 +92,7 @@ TEST_F(CsvFileTest, TakesColumnsInAnyOrder) {
 TEST_F(CsvFileTest, GoesOnAfterABadLine) {
   EXPECT_THAT(Rows("name,size\na\n\"b,2\nc,3,4\nd,4\n"),
               ElementsAre("2:must have 2 columns, has 1", "3:a quote is opened and not closed",
-                          "4:must have 2 columns, has 3", "5:d|4||"));
+                          HasSubstr("4:must have 2 columns, has 3; numbers must have"), "5:d|4||"));
 }
 
 TEST_F(CsvFileTest, DropsAnEndlessLineAndGoesOn) {
@@ -115,6 +117,69 @@ TEST_F(CsvFileTest, ChecksTheHeader) {
   EXPECT_THAT(HeaderError("name\n"), HasSubstr(":1: column size is missing"));
   EXPECT_THAT(HeaderError("name,size,name\n"), HasSubstr(":1: column name stands twice"));
   EXPECT_THAT(HeaderError("\"name,size\n"), HasSubstr(":1: a quote is opened"));
+  EXPECT_THAT(HeaderError("Name,size\n"), HasSubstr(":1: column \"Name\" must be written name"));
+  EXPECT_THAT(HeaderError("name, size\n"), HasSubstr(":1: column \" size\" must be written size"));
+  EXPECT_THAT(HeaderError("\"name\";\"size\"\n"),
+              HasSubstr(":1: the columns are separated by semi"));
+}
+
+TEST_F(CsvFileTest, IgnoresPaddingOfSpreadsheets) {
+  EXPECT_THAT(
+      Rows("name,size,,\na,1,,\n,,,\n\"b\",2,\n,\nc,3\nd,4,,x\n"),
+      ElementsAre("2:a|1||", "4:b|2||", "6:c|3||", HasSubstr("7:must have 2 columns, has 4")));
+}
+
+TEST_F(CsvFileTest, WarnsOfALastLineInWhichACutWouldNotBeSeen) {
+  const auto warning = [this](const std::string& content) {
+    auto file = Open(content);
+    EXPECT_TRUE(file.ok()) << file.status();
+    while (true) {
+      auto row = (*file)->Next();
+      EXPECT_TRUE(row.ok()) << row.status();
+      if (!row->has_value()) return (*file)->warning();
+    }
+  };
+  for (const char* field : {"1", "1.", "12.75", "", "Kiel"}) {
+    EXPECT_THAT(warning(std::string("name,size\na,1\nb,") + field),
+                HasSubstr(std::string(":3: warning: the last line has no line end and its last "
+                                      "field is \"") +
+                          field + "\""));
+    EXPECT_EQ(warning(std::string("name,size\na,1\nb,") + field + "\n"), "");
+  }
+  for (const char* field : {"true", "FALSE", "fal", "2024-06-01T08:00:00Z", "\"Kiel\""}) {
+    EXPECT_EQ(warning(std::string("name,size\na,1\nb,") + field), "") << field;
+  }
+}
+
+TEST_F(CsvFileTest, RefusesTextThatIsNotUtf8) {
+  EXPECT_THAT(HeaderError("n\xFC,size\n"), HasSubstr(":1: byte 0xFC at position 2 is not UTF-8"));
+  EXPECT_THAT(HeaderError(std::string("n\0a\0,\0", 6)), HasSubstr("the file is UTF-16"));
+  auto file = Open("name,size\na,1\nM\xFChle,2\n");
+  ASSERT_TRUE(file.ok());
+  ASSERT_TRUE((*file)->Next().ok());
+  EXPECT_THAT((*file)->Next().status().message(),
+              HasSubstr(":3: byte 0xFC at position 2 is not UTF-8"));
+}
+
+TEST(Utf8Test, KnowsWhatIsValid) {
+  for (const char* text :
+       {"", "Mühle", "\u20AC", "\U0001F50B", "\xEE\x80\x80", "\xF4\x8F\xBF\xBF"}) {
+    EXPECT_EQ(ValidUtf8Length(text), std::string(text).size()) << text;
+  }
+  // A continuation alone, overlong, a surrogate, beyond U+10FFFF, cut, followed by ASCII.
+  for (const char* text :
+       {"\x80", "\xC0\x80", "\xC1\xBF", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xF0\x8F\xBF\xBF",
+        "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xFF", "\xE2\x82", "\xC3(", "\xE2\x82("}) {
+    EXPECT_EQ(ValidUtf8Length(std::string("ab") + text), 2u) << absl::CHexEscape(text);
+  }
+}
+
+TEST(Utf8Test, QuotesForATerminal) {
+  EXPECT_EQ(Quoted("Mühle"), "\"Mühle\"");
+  EXPECT_EQ(Quoted("a\"b\n\x1B[2J"), "\"a\\\"b\\n\\033[2J\"");
+  EXPECT_EQ(Quoted("\xC2\x9B"), "\"\\xc2\\x9b\"");
+  EXPECT_EQ(Quoted("M\xFChle"), "\"M\\xfchle\"");
+  EXPECT_EQ(Quoted(std::string(79, 'x') + "ü"), "\"" + std::string(79, 'x') + "\"");
 }
 
 TEST_F(CsvFileTest, MissingFileIsAnError) {
@@ -149,7 +214,8 @@ TEST_F(CsvFileTest, ReadsGzipAndTellsWhenItIsCutShort) {
   const int rows = count(end);
   EXPECT_GT(rows, 0);
   EXPECT_LT(rows, 100'000);
-  EXPECT_THAT(end.message(), HasSubstr("cannot be read after line"));
+  EXPECT_THAT(end.message(),
+              HasSubstr("the file ends inside the gzip member that begins at byte 0"));
 }
 
 class DownloadedCsvTest : public CsvFileTest {
@@ -174,6 +240,7 @@ TEST_F(DownloadedCsvTest, MustEndWithTheNumberOfItsRows) {
   EXPECT_EQ(Read("id,size\n1,1\n2,2\n# end 2 rows\n"), "2");
   EXPECT_EQ(Read("id,size\r\n1,1\r\n# end 1 rows\r\n\r\n"), "1");
   EXPECT_EQ(Read("id,size\n# end 0 rows"), "0");
+  EXPECT_EQ(Read("id,size\n1,1\n# end 1 rows,\n,\n"), "1");
   for (const char* cut : {"id,size\n1,1\n2,2\n", "id,size\n1,1\n2,2", "id,size\n1,1\n2,2\n# end",
                           "id,size\n1,1\n2,2\n# end 2 row"}) {
     EXPECT_THAT(Read(cut), HasSubstr("without the line \"# end N rows\"")) << cut;

@@ -89,7 +89,7 @@ TEST(RowsTest, ReadsAndWritesTheSameText) {
 TEST(RowsTest, ReportsEveryColumnThatCannotBeRead) {
   v1::LiveDataEntry entry;
   std::string faults;
-  for (const Fault& fault : ReadRow(Row({"A", "noon", "1O", "1e999", "0x1", "yes", "", "TRUE"}),
+  for (const Fault& fault : ReadRow(Row({"A", "noon", "1O", "1e999", "0x1", "yes", "", "1"}),
                                     LiveDataColumns(), "live_data_entry", entry)) {
     EXPECT_EQ(fault.line, 7);
     faults += fault.text + "\n";
@@ -100,7 +100,7 @@ TEST(RowsTest, ReportsEveryColumnThatCannotBeRead) {
             "live_data_entry.load_kwh: \"1e999\" is not a number that a double holds\n"
             "live_data_entry.net_load_kwh: \"0x1\" is not a number that a double holds\n"
             "live_data_entry.pv_notification: \"yes\" is not true or false\n"
-            "live_data_entry.cro_notification: \"TRUE\" is not true or false\n");
+            "live_data_entry.cro_notification: \"1\" is not true or false\n");
   EXPECT_FALSE(entry.has_bio_notification()) << "empty is unset, for the service to refuse";
 }
 
