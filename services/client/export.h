@@ -5,21 +5,22 @@
 #include <string>
 
 #include "services/client/connection.h"
+#include "services/client/site_index.h"
 
 namespace energysites {
 
 struct ExportOptions {
   ConnectionOptions connection;
-  // Name or id. Digits are an id, or a name where no site has that id.
-  std::string site;
+  SiteChoice site;
   // RFC 3339; entries at or after the start and before the end. Empty = no limit.
   std::string start_time;
   std::string end_time;
-  std::string output;  // path; empty = `out` of RunExport
+  // Path; empty = `out` of RunExport. Replaced only by a complete export: see OutputFile.
+  std::string output;
 };
 
-// Writes the entries oldest first, page by page. Returns the exit code: 0 if all are written, 1
-// otherwise, with the reason on `err`; then the output, if any, is incomplete.
+// Writes the entries oldest first, and last the line `# end N rows`. Returns the exit code: 0 if
+// all are written, 1 otherwise, with the reason on `err`; then that line is not in `out`.
 int RunExport(const ExportOptions& options, std::ostream& out, std::ostream& err);
 
 }  // namespace energysites

@@ -31,11 +31,16 @@ ABSL_FLAG(std::string, live_data, "",
           "field is stored already. A row whose values were changed comes in beside the old one; "
           "rows equal in every field that stand far apart in a file not in the order of time may "
           "be taken for one when it is run again");
-ABSL_FLAG(std::string, site, "", "export: name or id of the site");
+ABSL_FLAG(std::string, site, "",
+          "export: name of the site. import: rows of configurations and live data that are not of "
+          "the site with this name are errors; empty = all sites");
+ABSL_FLAG(std::string, site_id, "", "export, import: id of the site, instead of --site");
 ABSL_FLAG(std::string, start_time, "",
           "export: entries at or after this time, such as 2016-08-01T07:00:00Z; empty = all");
 ABSL_FLAG(std::string, end_time, "", "export: entries before this time; empty = all");
-ABSL_FLAG(std::string, output, "", "export: the file to write; empty = standard output");
+ABSL_FLAG(std::string, output, "",
+          "export: the file to write. An old one is replaced only by a complete new one; empty = "
+          "standard output");
 
 namespace energysites {
 namespace {
@@ -50,6 +55,8 @@ ConnectionOptions ConnectionFromFlags() {
   return options;
 }
 
+SiteChoice SiteFromFlags() { return {absl::GetFlag(FLAGS_site), absl::GetFlag(FLAGS_site_id)}; }
+
 }  // namespace
 
 ImportOptions ImportOptionsFromFlags() {
@@ -58,6 +65,7 @@ ImportOptions ImportOptionsFromFlags() {
   options.sites = absl::GetFlag(FLAGS_sites);
   options.configurations = absl::GetFlag(FLAGS_configurations);
   options.live_data = absl::GetFlag(FLAGS_live_data);
+  options.site = SiteFromFlags();
   options.terminal = isatty(STDERR_FILENO) != 0;
   return options;
 }
@@ -65,7 +73,7 @@ ImportOptions ImportOptionsFromFlags() {
 ExportOptions ExportOptionsFromFlags() {
   ExportOptions options;
   options.connection = ConnectionFromFlags();
-  options.site = absl::GetFlag(FLAGS_site);
+  options.site = SiteFromFlags();
   options.start_time = absl::GetFlag(FLAGS_start_time);
   options.end_time = absl::GetFlag(FLAGS_end_time);
   options.output = absl::GetFlag(FLAGS_output);

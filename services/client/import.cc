@@ -30,6 +30,9 @@ class Import {
   Import(const Connection& connection, SiteIndex sites, Progress& progress)
       : connection_(connection), sites_(std::move(sites)), progress_(progress) {}
 
+  // Refuses configurations and live data of other sites from now on.
+  absl::Status RestrictTo(const SiteChoice& choice);
+
   // Each stores the rows of `file` that are not stored yet; an error ends the import.
   absl::Status Sites(CsvFile& file, Counts& counts);
   absl::Status Configurations(CsvFile& file, Counts& counts);
@@ -56,6 +59,12 @@ class Import {
   SiteIndex sites_;
   Progress& progress_;
 };
+
+absl::Status Import::RestrictTo(const SiteChoice& choice) {
+  const absl::StatusOr<v1::Site> site = FindSite(connection_, choice);
+  if (site.ok()) sites_.RestrictTo(site->id());
+  return site.status();
+}
 
 void Import::Refuse(const CsvFile& file, const std::vector<Fault>& faults, Counts& counts) {
   ++counts.bad;
@@ -238,7 +247,8 @@ int RunImport(const ImportOptions& options, std::ostream& out, std::ostream& err
        nullptr},
       {"live_data", options.live_data, LiveDataOrDownloadColumns(), &Import::LiveData, nullptr},
   };
-  // A wrong path or header, or half a download, is found before anything is stored.
+  if (absl::Status valid = CheckChoice(options.site); !valid.ok()) return fail(valid);
+  // A wrong path or header, or a damaged file, is found before anything is stored.
   bool any = false;
   for (Part& part : parts) {
     if (part.path.empty()) continue;
@@ -261,6 +271,11 @@ int RunImport(const ImportOptions& options, std::ostream& out, std::ostream& err
   Progress progress(err, options.terminal, absl::Now());
   Import import(*connection, *std::move(sites), progress);
   for (Part& part : parts) {
+    // Not before: the site may be one of the file of sites.
+    if (&part == &parts[1] && !options.site.empty()) {
+      absl::Status restricted = import.RestrictTo(options.site);
+      if (!restricted.ok()) return fail(restricted);
+    }
     if (part.file == nullptr) continue;
     const absl::Time start = absl::Now();
     progress.Restart(start);

@@ -18,6 +18,7 @@
 #include <string>
 
 #include "services/client/connection.h"
+#include "services/client/site_index.h"
 
 namespace energysites {
 
@@ -27,6 +28,8 @@ struct ImportOptions {
   std::string sites;
   std::string configurations;
   std::string live_data;
+  // If not empty, rows of other sites are refused.
+  SiteChoice site;
   bool terminal = false;  // whether `err` of RunImport is one, to draw a bar on
 };
 

@@ -13,8 +13,6 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/strings/escaping.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "services/client/ingest.h"
@@ -133,16 +131,6 @@ Compared Compare(const Connection& connection, Batch batch) {
   return compared;
 }
 
-// Whether there is such a site is for the service to say.
-absl::StatusOr<KnownSite> SiteOfId(const std::string& text) {
-  KnownSite site;
-  if (!absl::SimpleAtoi(text, &site.id)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("\"", absl::Utf8SafeCEscape(text.substr(0, 80)), "\" is not a number"));
-  }
-  return site;
-}
-
 // Adds `row` to `batch`, as an entry or as faults.
 void AddRow(const CsvRow& row, const SiteIndex& sites, Batch& batch) {
   ++batch.rows;
@@ -152,7 +140,7 @@ void AddRow(const CsvRow& row, const SiteIndex& sites, Batch& batch) {
   if (row.status.ok()) {
     const std::string& name = row.fields[kSiteNameColumn];
     const std::string& id = row.fields[kSiteIdColumn];
-    site = id.empty() ? sites.Find(name) : SiteOfId(id);
+    site = id.empty() ? sites.Find(name) : sites.FindId(id);
     if (!site.ok()) {
       faults.push_back({row.line, absl::StrCat(id.empty() ? "site_name: " : "site_id: ",
                                                site.status().message())});

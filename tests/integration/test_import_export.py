@@ -150,10 +150,10 @@ def test_a_year_goes_in_once_and_comes_out_the_same(run, stubs, year, rows, tmp_
     output = tmp_path / "home.csv"
     exported = run("export", f"--site={name}", f"--output={output}")
     assert exported.returncode == 0, exported.stderr
-    assert output.read_bytes() == b"".join([lines[0], *home])
+    assert output.read_bytes() == b"".join([lines[0], *home, b"# end %d rows\n" % len(home)])
     start, end = (line.split(b",")[1].decode() for line in (home[24], home[48]))
-    day = run("export", f"--site={ids[name]}", f"--start_time={start}", f"--end_time={end}")
-    assert day.stdout.encode() == b"".join([lines[0], *home[24:48]])
+    day = run("export", f"--site_id={ids[name]}", f"--start_time={start}", f"--end_time={end}")
+    assert day.stdout.encode() == b"".join([lines[0], *home[24:48], b"# end 24 rows\n"])
 
 
 def test_an_import_that_was_killed_is_run_again(service, run, stubs, year, rows):
@@ -224,7 +224,7 @@ def test_bad_rows_are_reported_by_line_and_the_others_go_in(run, stubs, tmp_path
         assert (unmatched, missing) == ([], []), result.stderr
         assert list(site_ids(stubs)) == ["Harbour, east"]
         exported = run("export", "--site=Harbour, east")
-        assert exported.stdout.splitlines() == [header, *good]
+        assert exported.stdout.splitlines() == [header, *good, "# end 2 rows"]
 
 
 def test_a_download_comes_in_again_only_if_it_is_whole(run, rest, stubs, tmp_path):

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from energysites.v1 import live_data_pb2
+from energysites.v1 import live_data_pb2, sites_pb2
 
 from support.calls import create_site
 from support.server import BINARY
@@ -238,3 +238,33 @@ def test_other_letters_in_the_header_are_one_clear_line(run, site_id):
                        ("spaces.csv", 'column " dt_stamp" must be written dt_stamp')):
         done = run(f"--live_data={CASES}/{file}")
         assert done.returncode == 1 and text in done.err and done.err.count("\n") == 1, done.err
+
+
+def test_site_and_site_id_say_which_site_the_rows_must_be_of(run, stubs):
+    other = create_site(stubs, name="another").id
+    numbered = create_site(stubs, name=str(other)).id
+    content = (CASES / "numname.csv").read_bytes().replace(b"\n108,", f"\n{other},".encode())
+
+    def load(*flags):
+        return run("--live_data=/dev/stdin", *flags, input=content)
+
+    for flag in (f"--site_id={other}", "--site=another"):
+        done = load(flag)
+        assert done.returncode == 1 and "live_data: 1 rows: 0 stored" in done.out
+        assert f"the row is of site {numbered}, not of site {other}" in done.err, done.err
+    for flag in (f"--site_id={numbered}", f"--site={other}"):
+        done = load(flag)
+        assert (done.returncode, done.err) == (0, "")
+    assert (len(stored(stubs, numbered)), len(stored(stubs, other))) == (1, 0)
+    for flags, text in ((["--site=another", f"--site_id={other}"], "not both"),
+                        (["--site=nobody"], 'there is no site named "nobody"'),
+                        (["--site_id=999999999"], "--site_id: no site has the id 999999999"),
+                        (["--site_id=another"], '--site_id: "another" is not an id')):
+        done = load(*flags)
+        assert done.returncode == 1 and text in done.err, done.err
+        assert done.err.count("\n") == 1, done.err
+    # A site that the same run makes counts as well.
+    done = run("--sites=/dev/stdin", "--site=new", input=b"name,location\nnew,Kiel\n")
+    assert (done.returncode, done.err) == (0, "")
+    assert "new" in {site.name for site in stubs.sites.ListSites(
+        sites_pb2.ListSitesRequest(page_size=100)).sites}

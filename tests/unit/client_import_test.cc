@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -23,7 +24,9 @@
 namespace energysites {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 // What the services share. Entries are kept in the order of their ids.
 struct Store {
@@ -35,6 +38,7 @@ struct Store {
   std::map<std::string, std::string> answers;  // by request id
   std::map<std::string, int64_t> sessions;     // last committed sequence
   int batches_until_cut = -1;                  // then every batch is stored and not answered
+  bool export_breaks = false;                  // after its last entry
   int refusals = 0;                            // calls still to be refused with RetryInfo
 };
 
@@ -176,6 +180,7 @@ class FakeLiveData : public v1::LiveData::Service {
       part.set_entry_count(1);
       writer->Write(part);
     }
+    if (store_.export_breaks) return {grpc::StatusCode::UNAVAILABLE, "cut"};
     return grpc::Status::OK;
   }
   grpc::Status GetLiveDataEntry(grpc::ServerContext*, const v1::GetLiveDataEntryRequest* request,
@@ -284,8 +289,8 @@ class ImportTest : public ::testing::Test {
     return options;
   }
   int Import() {
-    ImportOptions options{Target(), Path("sites.csv"), Path("configurations.csv"),
-                          Path("live_data.csv")};
+    ImportOptions options{
+        Target(), Path("sites.csv"), Path("configurations.csv"), Path("live_data.csv"), {}};
     out_.str("");
     err_.str("");
     return RunImport(options, out_, err_);
@@ -295,9 +300,9 @@ class ImportTest : public ::testing::Test {
     EXPECT_EQ(store_.configurations.size(), 3u);
     EXPECT_EQ(store_.entries.size(), size_t{kRows});
     std::ostringstream csv;
-    EXPECT_EQ(RunExport({Target(), "Home", "", "", ""}, csv, err_), 0) << err_.str();
+    EXPECT_EQ(RunExport({Target(), {"Home", ""}, "", "", ""}, csv, err_), 0) << err_.str();
     // Batches run side by side, so ids, and this fake's lists, may be in another order.
-    EXPECT_EQ(Lines(csv.str()), Lines(LiveData(kRows)));
+    EXPECT_EQ(Lines(csv.str()), Lines(LiveData(kRows) + "# end 12345 rows\n"));
   }
   static std::multiset<std::string> Lines(const std::string& text) {
     std::istringstream in(text);
@@ -438,7 +443,7 @@ TEST_F(ImportTest, AWrongHeaderStopsItBeforeAnythingIsStored) {
 
 TEST_F(ImportTest, SaysThatNothingAnswers) {
   server_->Shutdown();
-  ImportOptions options{Target(), Path("sites.csv"), "", ""};
+  ImportOptions options{Target(), Path("sites.csv"), "", "", {}};
   options.connection.connect_timeout = absl::Milliseconds(200);
   EXPECT_EQ(RunImport(options, out_, err_), 1);
   EXPECT_THAT(err_.str(), HasSubstr(absl::StrCat("no connection to 127.0.0.1:", port_)));
@@ -447,22 +452,54 @@ TEST_F(ImportTest, SaysThatNothingAnswers) {
 TEST_F(ImportTest, ExportTakesNameIdAndRange) {
   ASSERT_EQ(Import(), 0);
   const std::string id = absl::StrCat(store_.entries.begin()->second.site_id());
-  for (const std::string& site : {std::string("Home"), id}) {
+  for (const SiteChoice& site : {SiteChoice{"Home", ""}, SiteChoice{"", id}}) {
     std::ostringstream csv;
     EXPECT_EQ(
         RunExport({Target(), site, "2016-08-01T00:02:00Z", "2016-08-01T00:04:00Z", ""}, csv, err_),
         0);
     EXPECT_EQ(csv.str(), absl::StrCat(kHeader,
                                       "Home,2016-08-01T00:02:00Z,50.5,0.1,0,true,false,false\n"
-                                      "Home,2016-08-01T00:03:00Z,50.5,0.1,0,true,false,false\n"));
+                                      "Home,2016-08-01T00:03:00Z,50.5,0.1,0,true,false,false\n"
+                                      "# end 2 rows\n"));
   }
+  const SiteChoice home{"Home", ""};
   std::ostringstream csv;
-  EXPECT_EQ(RunExport({Target(), "Attic", "", "", ""}, csv, err_), 1);
-  EXPECT_THAT(err_.str(), HasSubstr("there is no site named \"Attic\""));
-  EXPECT_EQ(RunExport({Target(), "Home", "noon", "", ""}, csv, err_), 1);
+  EXPECT_EQ(RunExport({Target(), {"Attic", ""}, "", "", ""}, csv, err_), 1);
+  EXPECT_THAT(err_.str(), HasSubstr("--site: there is no site named \"Attic\""));
+  EXPECT_EQ(RunExport({Target(), {id, ""}, "", "", ""}, csv, err_), 1);
+  EXPECT_THAT(err_.str(), HasSubstr(absl::StrCat("--site: there is no site named \"", id, "\"")));
+  EXPECT_EQ(RunExport({Target(), {"", "999"}, "", "", ""}, csv, err_), 1);
+  EXPECT_THAT(err_.str(), HasSubstr("--site_id: no site has the id 999"));
+  EXPECT_EQ(RunExport({Target(), {"Home", id}, "", "", ""}, csv, err_), 1);
+  EXPECT_THAT(err_.str(), HasSubstr("give --site=NAME or --site_id=ID, not both"));
+  EXPECT_EQ(RunExport({Target(), home, "noon", "", ""}, csv, err_), 1);
   EXPECT_THAT(err_.str(), HasSubstr("--start_time: \"noon\" is not a time"));
-  EXPECT_EQ(RunExport({Target(), "Home", "", "", folder_ + "/no/such/folder"}, csv, err_), 1);
+  EXPECT_EQ(RunExport({Target(), home, "", "", folder_ + "/no/such/folder"}, csv, err_), 1);
   EXPECT_EQ(csv.str(), "");
+}
+
+TEST_F(ImportTest, AnExportThatBreaksLeavesTheOldFile) {
+  ASSERT_EQ(Import(), 0);
+  std::filesystem::create_directory(Path("exports"));
+  const std::string output = Path("exports") + "/out.csv";
+  std::ofstream(output) << "old";
+  const ExportOptions options{Target(), {"Home", ""}, "", "", output};
+  for (const bool breaks : {true, false}) {
+    store_.export_breaks = breaks;
+    std::ostringstream csv;
+    EXPECT_EQ(RunExport(options, csv, err_), breaks ? 1 : 0);
+    std::ifstream file(output);
+    const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+    EXPECT_EQ(text == "old", breaks);
+    const std::filesystem::directory_iterator files(Path("exports"));
+    EXPECT_EQ(std::distance(begin(files), end(files)), 1);
+  }
+  EXPECT_THAT(err_.str(), HasSubstr("the export is not complete: cut"));
+  // What goes to standard output shows by its last line that it is not complete.
+  store_.export_breaks = true;
+  std::ostringstream csv;
+  EXPECT_EQ(RunExport({Target(), {"Home", ""}, "", "", ""}, csv, err_), 1);
+  EXPECT_THAT(csv.str(), AllOf(HasSubstr("Home,2016-08-01"), Not(HasSubstr("# end"))));
 }
 
 }  // namespace
