@@ -1,15 +1,16 @@
 #include "services/client/output_file.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <optional>
+#include <random>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -130,7 +131,8 @@ absl::StatusOr<std::unique_ptr<OutputFile>> OutputFile::Open(const std::string& 
     return ErrorOf(path, "cannot be written", errno);
   }
   const std::string folder = FolderOf(*target).string();
-  const std::string temporary = absl::StrCat(folder, "/.energy-sites-export-", getpid(), ".tmp");
+  const std::string temporary =
+      absl::StrCat(folder, "/.energy-sites-export-", absl::Hex(std::random_device()()), ".tmp");
   RemoveTemporaryOnSignal(temporary);
   // Not readable for others before it has the mode of the old file.
   const int file = open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,

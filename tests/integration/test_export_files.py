@@ -217,6 +217,7 @@ def test_what_is_no_regular_file_is_written_as_it_is(export, service, site, fold
     assert done.returncode == 1 and f"{folder}: cannot be written: Is a directory" in done.stderr
 
 
+@pytest.mark.one_server("an ordinary user cannot read the certificates of the test's gateway")
 def test_a_place_that_may_not_be_written_is_a_clear_error(export, site, folder):
     if os.geteuid() != 0:
         pytest.skip("the test changes the user")
