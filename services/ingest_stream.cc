@@ -13,12 +13,15 @@
 #include "grpcpp/impl/codegen/proto_utils.h"
 #include "services/entry_failures.h"
 #include "services/errors.h"
+#include "services/request_hash.h"
+#include "storage/batch_hashes.h"
 #include "storage/ingest_repository.h"
 #include "storage/turnstile.h"
 
 namespace energysites {
 namespace {
 
+using storage::BatchHashes;
 using storage::IngestRepository;
 using storage::IngestSession;
 
@@ -114,6 +117,7 @@ class IngestMethod::Stream final : public Reactor {
   bool open_ = false;
   IngestSession session_;      // Constant from then on.
   int64_t next_sequence_ = 0;  // Of the batch to be read.
+  BatchHashes hashes_;         // Of the batches before, those not committed yet included.
   std::deque<std::unique_ptr<Batch>> waiting_;
   int running_ = 0;
 
@@ -159,15 +163,26 @@ class IngestMethod::Batch final : public storage::Job {
         method.gate_.Check(*request_, caller, method.observer_, /*tolerates_entries=*/true);
     if (!faults.ok()) return faults.status();
     failures_ = EntryFailures(*faults, kBatchPath);
+    if (request_->has_batch()) {
+      // ClearOutputFields takes five times as long as the hash.
+      for (v1::LiveDataEntry& entry : *request_->mutable_batch()->mutable_entries()) {
+        entry.clear_id();
+        entry.clear_create_time();
+      }
+      hash_ = RequestHash(request_->batch());
+    }
     return absl::OkStatus();
   }
 
   const v1::IngestLiveDataRequest& request() const { return *request_; }
   int64_t sequence() const { return request_->batch().sequence(); }
+  const std::string& hash() const { return hash_; }
+  // Those of the batch and of the ones before it. Before it is submitted.
+  void SetHashes(const BatchHashes& hashes) { hashes_ = hashes; }
 
   void Run(storage::Session& session) override {
     IngestRepository repository(session, *stream_.method().allocator_);
-    Tell(repository.Store(stream_.session(), request_->batch(), failures_,
+    Tell(repository.Store(stream_.session(), request_->batch(), hashes_, failures_,
                           [this] { return stream_.turnstile().Await(sequence()); }));
   }
   void Drop(absl::Status why) override { Tell(std::move(why)); }
@@ -190,6 +205,8 @@ class IngestMethod::Batch final : public storage::Job {
   v1::IngestLiveDataRequest* const request_ =
       google::protobuf::Arena::CreateMessage<v1::IngestLiveDataRequest>(&arena_);
   IngestRepository::Failures failures_;
+  std::string hash_;
+  BatchHashes hashes_;
 };
 
 absl::Status IngestMethod::Stream::Accept() {
@@ -248,9 +265,12 @@ absl::Status IngestMethod::Stream::TakeBatch(std::unique_ptr<Batch> batch) {
                                 batch->sequence()));
   }
   if (batch->sequence() < next_sequence_) {
-    news_ = true;
-    return absl::OkStatus();
+    absl::Status repeat = hashes_.CheckRepeat(batch->sequence(), batch->hash());
+    if (repeat.ok()) news_ = true;
+    return repeat;
   }
+  hashes_.Add(next_sequence_, batch->hash());
+  batch->SetHashes(hashes_);
   ++next_sequence_;
   waiting_.push_back(std::move(batch));
   return absl::OkStatus();
@@ -265,6 +285,7 @@ void IngestMethod::Stream::Opened(absl::StatusOr<IngestRepository::Opened> opene
     session_ = std::move(opened->session);
     committed_sequence_ = opened->committed_sequence;
     next_sequence_ = committed_sequence_ + 1;
+    hashes_ = std::move(opened->hashes);
     turnstile_.Start(committed_sequence_);
     for (auto& refused : opened->refused) refused_.push_back(std::move(refused));
   } else {
@@ -339,7 +360,9 @@ bool IngestMethod::Stream::IsOver() const {
 }
 
 void IngestMethod::Stream::WriteAcknowledgement() {
-  constexpr size_t kMaxAnswerBytes = 1 << 20;
+  // Below the 4 MiB that clients take, and room for all that an opened session lists: a client goes
+  // on after the committed_sequence of the first answer.
+  constexpr size_t kMaxAnswerBytes = 2 << 20;
   v1::IngestLiveDataResponse answer;
   size_t bytes = 0;
   while (!refused_.empty() && bytes < kMaxAnswerBytes) {

@@ -213,6 +213,24 @@ absl::Status IngestSessionForgotten() {
       "INGEST_SESSION_FORGOTTEN");
 }
 
+absl::Status IngestSequenceReused(int64_t sequence) {
+  return WithErrorInfo(
+      absl::AlreadyExistsError(absl::StrCat(
+          "batch ", sequence,
+          " of the session was sent before with other content, and this one is not stored; "
+          "continue after committed_sequence, or open a session with a new name")),
+      "INGEST_SEQUENCE_REUSED");
+}
+
+absl::Status IngestSequenceTooOld(int64_t sequence, size_t kept) {
+  return WithErrorInfo(
+      absl::FailedPreconditionError(absl::StrCat(
+          "batch ", sequence, " of the session was committed before its last ", kept,
+          " batches, so the server cannot tell whether this one has the same content, and does "
+          "not store it; continue after committed_sequence, or open a session with a new name")),
+      "INGEST_SEQUENCE_TOO_OLD");
+}
+
 absl::Status DatabaseUnavailable(absl::string_view why) {
   return WithRetryInfo(WithErrorInfo(absl::UnavailableError(why), "DATABASE_UNAVAILABLE"));
 }

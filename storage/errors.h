@@ -54,6 +54,14 @@ absl::Status IngestSessionNotFound(absl::string_view name);
 // FAILED_PRECONDITION: the session has not come as far as its client was told.
 absl::Status IngestSessionForgotten();
 
+// ALREADY_EXISTS: a batch of IngestLiveData has the sequence number of an earlier batch of the
+// session, and other content.
+absl::Status IngestSequenceReused(int64_t sequence);
+
+// FAILED_PRECONDITION: a repeated batch of IngestLiveData is older than the last `kept` batches, to
+// which repeats can be compared.
+absl::Status IngestSequenceTooOld(int64_t sequence, size_t kept);
+
 // UNAVAILABLE with RetryInfo: the database cannot be reached; nothing is known to be stored.
 absl::Status DatabaseUnavailable(absl::string_view why);
 

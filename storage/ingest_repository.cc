@@ -21,11 +21,12 @@ constexpr size_t kMaxListedBytes = 512 << 10;
 constexpr Statement kOpenSession = {"open_ingest_session", R"sql(
   INSERT INTO ingest_sessions AS known (owner, session) VALUES ($1, $2)
   ON CONFLICT (owner, session) DO UPDATE SET stream = known.stream + 1, update_time = now()
-  RETURNING stream, committed_sequence
+  RETURNING stream, committed_sequence, hashed_sequence, batch_hashes
 )sql"};
 
 constexpr Statement kAdvanceSession = {"advance_ingest_session", R"sql(
-  UPDATE ingest_sessions SET committed_sequence = $4, update_time = now()
+  UPDATE ingest_sessions SET committed_sequence = $4, update_time = now(),
+                             hashed_sequence = $4, batch_hashes = $5
   WHERE owner = $1 AND session = $2 AND stream = $3 AND committed_sequence = $4 - 1
 )sql"};
 
@@ -139,6 +140,8 @@ absl::StatusOr<IngestRepository::Opened> IngestRepository::Open(const std::strin
     Opened opened;
     opened.session = {owner, name, row["stream"].as<int64_t>()};
     opened.committed_sequence = row["committed_sequence"].as<int64_t>();
+    const pqxx::binarystring hashes(row["batch_hashes"]);
+    opened.hashes = {row["hashed_sequence"].as<int64_t>(), hashes.str()};
     // Going on would store again what the caller has sent before.
     if (acknowledged > opened.committed_sequence) {
       const bool is_new = opened.session.stream == 1;
@@ -162,23 +165,22 @@ absl::StatusOr<IngestRepository::Opened> IngestRepository::Open(const std::strin
 
 absl::StatusOr<v1::RefusedEntries> IngestRepository::Store(const IngestSession& session,
                                                            const v1::IngestBatch& batch,
+                                                           const BatchHashes& hashes,
                                                            const Failures& invalid,
                                                            const AwaitTurn& await_turn) {
-  auto stored = StoreOnce(session, batch, invalid, await_turn, /*carefully=*/false);
+  auto stored = StoreOnce(session, batch, hashes, invalid, await_turn, /*carefully=*/false);
   if (IsMissingPartition(stored.status())) {
     // The month was dropped since it was last seen.
     allocator_.ForgetMonths();
-    stored = StoreOnce(session, batch, invalid, await_turn, /*carefully=*/false);
+    stored = StoreOnce(session, batch, hashes, invalid, await_turn, /*carefully=*/false);
   }
   if (!IsFaultOfEntry(stored.status())) return stored;
-  return StoreOnce(session, batch, invalid, await_turn, /*carefully=*/true);
+  return StoreOnce(session, batch, hashes, invalid, await_turn, /*carefully=*/true);
 }
 
-absl::StatusOr<v1::RefusedEntries> IngestRepository::StoreOnce(const IngestSession& session,
-                                                               const v1::IngestBatch& batch,
-                                                               const Failures& invalid,
-                                                               const AwaitTurn& await_turn,
-                                                               bool carefully) {
+absl::StatusOr<v1::RefusedEntries> IngestRepository::StoreOnce(
+    const IngestSession& session, const v1::IngestBatch& batch, const BatchHashes& hashes,
+    const Failures& invalid, const AwaitTurn& await_turn, bool carefully) {
   Failures known_failures = invalid;
   std::vector<Row> kept = RowsOf(batch, invalid);
   absl::Status made = MakeMonths(kept, known_failures);
@@ -202,8 +204,9 @@ absl::StatusOr<v1::RefusedEntries> IngestRepository::StoreOnce(const IngestSessi
     }();
     if (!turn.ok()) return turn;
     const int64_t sequence = batch.sequence();
-    const pqxx::result advanced = tx.exec_prepared0(kAdvanceSession.name, session.owner,
-                                                    session.name, session.stream, sequence);
+    const pqxx::result advanced =
+        tx.exec_prepared0(kAdvanceSession.name, session.owner, session.name, session.stream,
+                          sequence, pqxx::binarystring(hashes.bytes()));
     if (advanced.affected_rows() == 0) return IngestSessionTakenOver();
     v1::RefusedEntries refused = RefusedOf(sequence, failures);
     if (refused.failed_count() > 0) {

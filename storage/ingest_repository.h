@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "energysites/v1/live_data.pb.h"
+#include "storage/batch_hashes.h"
 #include "storage/live_data_allocator.h"
 #include "storage/session.h"
 #include "storage/statement.h"
@@ -35,6 +36,7 @@ class IngestRepository {
   struct Opened {
     IngestSession session;
     int64_t committed_sequence = 0;
+    BatchHashes hashes;
     // Of the batches after the last acknowledged one. When they are too many for one answer, only
     // the first ones are listed, and the rest counted.
     std::vector<v1::RefusedEntries> refused;
@@ -50,13 +52,13 @@ class IngestRepository {
   using AwaitTurn = std::function<absl::Status()>;
 
   // Stores the batch after the session's last one, in one transaction with the session's new
-  // place: its entries but for those in `invalid` and those that the database refuses, all of which
-  // the result names. Calls `await_turn` when nothing but that place is left to write; once it
-  // returns OK, the batches before must be committed. Returns ABORTED, and stores nothing, if
-  // another stream has the session.
+  // place and `hashes`, which end with that of the batch: its entries but for those in `invalid`
+  // and those that the database refuses, all of which the result names. Calls `await_turn` when
+  // nothing but that place is left to write; once it returns OK, the batches before must be
+  // committed. Returns ABORTED, and stores nothing, if another stream has the session.
   absl::StatusOr<v1::RefusedEntries> Store(const IngestSession& session,
-                                           const v1::IngestBatch& batch, const Failures& invalid,
-                                           const AwaitTurn& await_turn);
+                                           const v1::IngestBatch& batch, const BatchHashes& hashes,
+                                           const Failures& invalid, const AwaitTurn& await_turn);
 
  private:
   struct Row;
@@ -65,8 +67,8 @@ class IngestRepository {
   // `carefully` finds out which entries the database refuses.
   absl::StatusOr<v1::RefusedEntries> StoreOnce(const IngestSession& session,
                                                const v1::IngestBatch& batch,
-                                               const Failures& invalid, const AwaitTurn& await_turn,
-                                               bool carefully);
+                                               const BatchHashes& hashes, const Failures& invalid,
+                                               const AwaitTurn& await_turn, bool carefully);
 
   // By site and stamp.
   static std::vector<Row> RowsOf(const v1::IngestBatch& batch, const Failures& invalid);
