@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <unordered_set>
@@ -12,6 +13,7 @@
 #include "google/protobuf/wrappers.pb.h"
 #include "services/errors.h"
 #include "services/page_token.h"
+#include "storage/live_data_summaries.h"
 
 namespace energysites {
 
@@ -34,8 +36,10 @@ std::vector<int64_t> OwnerKey(const Caller& caller) {
 
 }  // namespace
 
-// The queue calls it one call at a time, and so sees to it that writes and the end do not meet.
+// First looks for the sites, as a job of the executor, then watches. The queue calls it one call at
+// a time, and so sees to it that writes and the end do not meet.
 class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
+                                  public storage::Job,
                                   public storage::WatchListener {
  public:
   Stream(WatchMethod& method, grpc::CallbackServerContext* context, const grpc::ByteBuffer& request)
@@ -43,6 +47,12 @@ class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuff
     const absl::Status accepted = Accept(request);
     if (!accepted.ok()) Finish(accepted);
   }
+
+  void Run(storage::Session& session) override {
+    Checked(storage::LiveDataSummaryRepository(session).CheckSites(sites_));
+  }
+  void Drop(absl::Status why) override { Checked(why); }
+  absl::string_view Owner() const override { return subject_; }
 
   void Send(WatchAnswer answer) override {
     WatchLiveDataResponse rest;
@@ -71,18 +81,27 @@ class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuff
   void Cut() override { context_->TryCancel(); }
 
   void OnWriteDone(bool ok) override {
-    if (!ok) return queue_->End(WatchEnd::kCancelled);
-    queue_->Sent(WatchQueue::Clock::now());
-    if (queue_->IsBehind()) method_.feed_.Wake();
+    const std::shared_ptr<WatchQueue> queue = Queue();
+    if (!ok) return queue->End(WatchEnd::kCancelled);
+    queue->Sent(WatchQueue::Clock::now());
+    if (queue->IsBehind()) method_.feed_.Wake();
   }
 
   void OnCancel() override {
-    if (queue_ != nullptr) queue_->End(WatchEnd::kCancelled);
+    std::shared_ptr<WatchQueue> queue;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      cancelled_ = true;
+      queue = queue_;
+    }
+    if (queue != nullptr) return queue->End(WatchEnd::kCancelled);
+    method_.executor_.Cancel(this);
   }
 
   void OnDone() override {
+    const std::shared_ptr<WatchQueue> queue = Queue();  // Waits for Begin.
     draining_.reset();
-    if (queue_ != nullptr) method_.feed_.Remove(queue_);
+    if (queue != nullptr) method_.feed_.Remove(queue);
     delete this;
   }
 
@@ -96,12 +115,15 @@ class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuff
 
     // The order of the sites does not matter, nor does it that one is named twice.
     const std::set<int64_t> sites(request.site_ids().begin(), request.site_ids().end());
+    sites_.assign(sites.begin(), sites.end());
     WatchLiveDataRequest watched;
     for (const int64_t site : sites) watched.add_site_ids(site);
     fingerprint_ = Fingerprint(watched);
     owner_ = OwnerKey(*caller);
+    subject_ = caller->subject;
 
-    std::optional<WatchPosition> resume;
+    // A token is of a watch whose sites were looked for. If one of them was deleted since, the
+    // watch goes on with the others.
     if (!request.resume_token().empty()) {
       const auto token = ReadPageToken(request.resume_token(), 2 + owner_.size());
       if (!token.ok()) return BadResumeToken();
@@ -109,14 +131,31 @@ class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuff
       // First of all, so that another's token says nothing about what it is for.
       if (!std::equal(owner_.begin(), owner_.end(), key.begin() + 2)) return ResumeTokenNotFound();
       if (token->fingerprint != fingerprint_) return BadResumeToken();
-      resume = {static_cast<uint64_t>(key[0]), key[1]};
+      return Begin(WatchPosition{static_cast<uint64_t>(key[0]), key[1]});
     }
+    if (sites_.empty()) return Begin(std::nullopt);
+    return method_.executor_.Submit(this);
+  }
+
+  void Checked(absl::Status status) {
+    if (status.ok()) status = Begin(std::nullopt);
+    if (!status.ok()) Finish(status);
+  }
+
+  absl::Status Begin(std::optional<WatchPosition> resume) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (cancelled_) return absl::CancelledError("call cancelled by the client");
     // From here on the feed's thread may call.
-    auto queue = method_.feed_.Add(this, {sites.begin(), sites.end()}, resume);
+    auto queue = method_.feed_.Add(this, {sites_.begin(), sites_.end()}, resume);
     if (!queue.ok()) return queue.status();
     queue_ = *std::move(queue);
     draining_ = method_.draining_.Subscribe([queue = queue_] { queue->End(WatchEnd::kDraining); });
     return absl::OkStatus();
+  }
+
+  std::shared_ptr<WatchQueue> Queue() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return queue_;
   }
 
   std::string TokenOf(const WatchPosition& position) const {
@@ -136,15 +175,20 @@ class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuff
   CallObserver observer_;
   uint32_t fingerprint_ = 0;
   std::vector<int64_t> owner_;
+  std::string subject_;
+  std::vector<int64_t> sites_;
   std::unique_ptr<StreamPlaces::Place> place_;
   grpc::ByteBuffer answer_;
-  std::shared_ptr<WatchQueue> queue_;
+  std::mutex mutex_;
+  bool cancelled_ = false;
+  std::shared_ptr<WatchQueue> queue_;  // Null until the sites were found.
   std::unique_ptr<Draining::Subscription> draining_;
 };
 
 WatchMethod::WatchMethod(ServiceContext& context, const std::string& service,
                          const std::string& name, Gate gate)
-    : feed_(context.live_data_feed),
+    : executor_(context.executor),
+      feed_(context.live_data_feed),
       draining_(context.draining),
       gate_(std::move(gate)),
       places_(feed_.most_watchers(), feed_.most_watchers() / 10),

@@ -27,6 +27,7 @@ class WatchMethod {
  private:
   class Stream;
 
+  storage::Executor& executor_;
   storage::LiveDataFeed& feed_;
   Draining& draining_;
   const Gate gate_;

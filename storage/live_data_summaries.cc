@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "google/protobuf/empty.pb.h"
 #include "storage/binary_query.h"
 #include "storage/errors.h"
 #include "storage/live_data_fold.h"
@@ -266,6 +267,17 @@ absl::StatusOr<v1::GetLatestLiveDataResponse> LiveDataSummaryRepository::Latest(
     }
     return response;
   });
+}
+
+absl::Status LiveDataSummaryRepository::CheckSites(const std::vector<int64_t>& site_ids) {
+  return session_
+      .Autocommit([&](pqxx::nontransaction&) -> absl::StatusOr<google::protobuf::Empty> {
+        BinaryArray<int64_t> ids = ArrayOf(site_ids);
+        const BinaryRows unknown = ExecBinary(session_.connection(), kFindUnknownSite, {ids});
+        if (unknown.size() > 0) return SiteNotFound(unknown.Int64(0, 0));
+        return google::protobuf::Empty();
+      })
+      .status();
 }
 
 absl::StatusOr<v1::AggregateLiveDataResponse> LiveDataSummaryRepository::Aggregate(

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "energysites/v1/live_data.pb.h"
 #include "storage/session.h"
@@ -20,6 +21,9 @@ class LiveDataSummaryRepository {
   static Statements AllStatements();
 
   absl::StatusOr<v1::GetLatestLiveDataResponse> Latest(const v1::GetLatestLiveDataRequest& request);
+
+  // Returns NOT_FOUND with the first of `site_ids` that is unknown or being deleted.
+  absl::Status CheckSites(const std::vector<int64_t>& site_ids);
 
   // Sums up between each two of `boundaries`, which are in microseconds since 1970 and ascend from
   // the request's start to its end; empty for no buckets. Returns NOT_FOUND if a site is unknown

@@ -8,13 +8,15 @@ import threading
 import zlib
 
 import pytest
-from energysites.v1 import live_data_pb2
+from energysites.v1 import live_data_pb2, sites_pb2
+from google.rpc import error_details_pb2
 
 from support.calls import (
     JUNE, at_once, create_entries, create_entry, create_site, entry, fail, stamp,
 )  # fmt: skip
 from support.metrics import total, value
 from support.process import wait_until
+from support.rest_errors import check, details
 from support.watch import Watch, in_order, insert, make_month
 
 
@@ -40,6 +42,40 @@ def test_entries_come_as_stored(stubs, site_id):
     watch.wait(3)
     assert watch.entries == stored
     assert all(one.id and one.HasField("create_time") for one in watch.entries)
+
+
+def test_an_unknown_site_is_not_watched(stubs, rest, site_id, database):
+    """Regression: the stream began, and stayed silent."""
+    deleted_id = create_site(stubs).id
+    with database.connect() as connection:
+        connection.execute(f"UPDATE sites SET delete_time = now() WHERE id = {deleted_id}")
+    for site_ids, unknown in (
+        ([987654321], 987654321),
+        ([site_id, 987654321], 987654321),
+        ([deleted_id], deleted_id),
+        ([deleted_id, site_id], deleted_id),
+    ):
+        watch = Watch(stubs, site_ids)
+        assert watch.failure is not None, site_ids
+        assert (watch.failure.code, watch.tokens) == ("NOT_FOUND", 0)
+        assert watch.failure.details["ResourceInfo"].resource_name == str(unknown)
+        query = "&".join(f"site_ids={one}" for one in site_ids)
+        with rest.get(f"/v1/liveData:watch?{query}", stream=True) as answer:
+            status = check(answer, 404, "NOT_FOUND", str(unknown))
+        assert details(status, error_details_pb2.ResourceInfo).resource_name == str(unknown)
+
+
+def test_a_site_that_is_deleted_while_it_is_watched(stubs, site_id):
+    """The watch goes on with the other sites, also after it was resumed."""
+    deleted_id = create_site(stubs).id
+    watch = Watch(stubs, [site_id, deleted_id])
+    stubs.sites.DeleteSite(sites_pb2.DeleteSiteRequest(id=deleted_id))
+    first = create_entry(stubs, site_id)
+    assert watch.wait(1) == [first.id]
+    resumed = Watch(stubs, [site_id, deleted_id], watch.token)
+    second = create_entry(stubs, site_id)
+    assert watch.wait(2) == [first.id, second.id]
+    assert resumed.wait(1) == [second.id]
 
 
 def test_the_order_is_the_same_for_all(stubs, site_id, database):
