@@ -113,7 +113,7 @@ absl::Status MalformedRequest(absl::string_view type) {
 }
 
 absl::Status BadJson(absl::string_view why) {
-  return InvalidArgument(absl::StrCat("the body is no JSON: ", why), "MALFORMED_REQUEST");
+  return InvalidArgument(absl::StrCat("the body is not a JSON object: ", why), "MALFORMED_REQUEST");
 }
 
 absl::Status BadPageToken() {

@@ -22,7 +22,8 @@ absl::Status InvalidRequest(const std::vector<Violation>& violations, size_t cou
 // As InvalidRequest, where the details travel in the body of an HTTP answer: 1,000 violations fit.
 absl::Status InvalidBody(const std::vector<Violation>& violations, size_t count);
 
-// INVALID_ARGUMENT: the body of a REST call is no JSON; `why` says where it breaks off.
+// INVALID_ARGUMENT: the body of a REST call is not a JSON object; `why` says what it is instead,
+// and what to send.
 absl::Status BadJson(absl::string_view why);
 
 // PERMISSION_DENIED with the same details: sites that are not the caller's. `violations` is not

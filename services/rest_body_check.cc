@@ -52,7 +52,12 @@ grpc::ServerUnaryReactor* RestBodyCheck::Check(grpc::CallbackServerContext* cont
   }
   const auto& http = request->attributes().request().http();
   const std::string& body = http.raw_body().empty() ? http.body() : http.raw_body();
-  const absl::Status status = writes_.Check(http.method(), http.path(), body);
+  const auto header = [&](const char* name) -> absl::string_view {
+    const auto found = http.headers().find(name);
+    return found == http.headers().end() ? "" : absl::string_view(found->second);
+  };
+  const absl::Status status = writes_.Check(http.method(), http.path(), body,
+                                            {header("content-type"), header("content-encoding")});
   response->mutable_status()->set_code(static_cast<int>(status.code()));
   if (!status.ok()) {
     auto* const denied = response->mutable_denied_response();

@@ -139,9 +139,44 @@ class Follower : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Follower
   size_t count_ = 0;
 };
 
+// Whether `text` looks like UTF-16 or UTF-32: it has their byte order mark, or a zero byte within
+// the first two bytes of what should be an ASCII character.
+bool IsWideText(absl::string_view text) {
+  return absl::StartsWith(text, "\xFE\xFF") || absl::StartsWith(text, "\xFF\xFE") ||
+         absl::StrContains(text.substr(0, 2), '\0');
+}
+
+// Why `body`, at whose byte `offset` the parser found `fault`, is no JSON, and what to send.
+std::string WhyNotJson(absl::string_view body, const BodyHeaders& headers, absl::string_view fault,
+                       size_t offset) {
+  const absl::string_view encoding = headers.content_encoding;
+  const bool is_gzip = absl::StartsWith(body, "\x1F\x8B");
+  if (is_gzip || !(encoding.empty() || absl::EqualsIgnoreCase(encoding, "identity"))) {
+    return absl::StrCat("it is compressed (Content-Encoding: ",
+                        encoding.empty() ? "none, but the bytes are gzip" : encoding,
+                        "), which is not supported; send it uncompressed, without "
+                        "Content-Encoding");
+  }
+  if (absl::StartsWith(body, "\xEF\xBB\xBF")) {
+    return "it begins with a byte order mark (bytes EF BB BF); send it without these three bytes";
+  }
+  if (IsWideText(body)) return "it is UTF-16 or UTF-32; send UTF-8 without a byte order mark";
+  const absl::string_view type =
+      absl::StripAsciiWhitespace(headers.content_type.substr(0, headers.content_type.find(';')));
+  if (!type.empty() && !absl::EndsWithIgnoreCase(type, "json")) {
+    return absl::StrCat("it is ", type, "; send JSON with Content-Type: application/json");
+  }
+  const size_t zero = body.find('\0');
+  if (zero != body.npos) {
+    return absl::StrCat("it has a U+0000 (byte ", zero, "); send it without that character");
+  }
+  return absl::StrCat(fault, " (byte ", offset, ")");
+}
+
 // Reads `body` with `follower`.
-absl::Status Follow(absl::string_view body, Follower& follower) {
-  if (absl::StripAsciiWhitespace(body).empty()) return absl::OkStatus();
+absl::Status Follow(absl::string_view body, const BodyHeaders& headers, Follower& follower) {
+  const absl::string_view value = absl::StripAsciiWhitespace(body);
+  if (value.empty()) return absl::OkStatus();
   rapidjson::MemoryStream stream(body.data(), body.size());
   rapidjson::Reader reader;
   constexpr unsigned kFlags =
@@ -149,12 +184,15 @@ absl::Status Follow(absl::string_view body, Follower& follower) {
   const auto parsed = reader.Parse<kFlags>(stream, follower);
   // Envoy's own parser is laxer: what it would make of a broken text is not to be known here. Nor
   // is what lies behind a U+0000, where this one ends.
-  if (absl::StrContains(body, '\0')) return BadJson("it has a U+0000");
-  if (parsed.IsError()) {
-    return BadJson(
-        absl::StrCat(rapidjson::GetParseError_En(parsed.Code()), " (byte ", parsed.Offset(), ")"));
+  if (!parsed.IsError() && !absl::StrContains(body, '\0')) {
+    const bool is_object = value[0] == '{' || value == "null";
+    return is_object ? absl::OkStatus() : BadJson("it is another JSON value; send {...}");
   }
-  return absl::OkStatus();
+  const bool is_encoding = parsed.Code() == rapidjson::kParseErrorStringInvalidEncoding;
+  return BadJson(WhyNotJson(body, headers,
+                            is_encoding ? "a text in it is not UTF-8; send UTF-8"
+                                        : rapidjson::GetParseError_En(parsed.Code()),
+                            parsed.Offset()));
 }
 
 // The character that `%` and two hexadecimal digits stand for at `text`'s begin; -1 if they are not
@@ -268,7 +306,7 @@ const RestWrites::Binding* RestWrites::Find(absl::string_view http_method,
 }
 
 absl::Status RestWrites::Check(absl::string_view http_method, absl::string_view path,
-                               absl::string_view body) const {
+                               absl::string_view body, const BodyHeaders& headers) const {
   const Binding* const binding = Find(http_method, path);
   if (binding == nullptr) return absl::OkStatus();
   Follower follower(*binding->body, binding->prefix);
@@ -280,7 +318,7 @@ absl::Status RestWrites::Check(absl::string_view http_method, absl::string_view 
       }
     }
   }
-  const absl::Status followed = Follow(body, follower);
+  const absl::Status followed = Follow(body, headers, follower);
   if (!followed.ok()) return followed;
   if (follower.count() == 0) return absl::OkStatus();
   return InvalidBody(follower.violations(), follower.count());

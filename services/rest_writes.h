@@ -12,6 +12,12 @@
 
 namespace energysites {
 
+// The header fields of a REST call that say what its body is; empty where there are none.
+struct BodyHeaders {
+  absl::string_view content_type;
+  absl::string_view content_encoding;
+};
+
 // Learns paths and types from the google.api.http options of the contract. Safe from any thread.
 class RestWrites {
  public:
@@ -23,8 +29,9 @@ class RestWrites {
   // body is no JSON, or with all fields that the contract does not know (`field.known`), times that
   // are objects (`json.text`), and query parameters that are in the path already (`path.once`), of
   // which Envoy would take the last. Takes memory in proportion to the depth of `body` only.
-  absl::Status Check(absl::string_view http_method, absl::string_view path,
-                     absl::string_view body) const;
+  // `headers` serve to say why a body is no JSON.
+  absl::Status Check(absl::string_view http_method, absl::string_view path, absl::string_view body,
+                     const BodyHeaders& headers = {}) const;
 
  private:
   struct Binding {

@@ -8,8 +8,10 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "re2/re2.h"
 
 namespace energysites {
@@ -147,11 +149,22 @@ Compiled Pattern(const Declaration& declared) {
     return absl::InvalidArgumentError(
         absl::StrCat("rule ", declared.Id(), " does not compile: ", pattern->error()));
   }
-  return Checks{{declared.Id(), absl::StrCat("must match the pattern ", declared.Text()),
-                 [pattern](const Value& value) {
-                   const auto text = std::get<absl::string_view>(value);
-                   return RE2::PartialMatch(re2::StringPiece(text.data(), text.size()), *pattern);
-                 }}};
+  const auto matches = [pattern](absl::string_view text) {
+    return RE2::PartialMatch(re2::StringPiece(text.data(), text.size()), *pattern);
+  };
+  // A + that is not escaped in a query arrives as a space.
+  const auto lost_plus = [matches](absl::string_view text) {
+    return absl::StrContains(text, ' ') && !matches(text) &&
+           matches(absl::StrReplaceAll(text, {{" ", "+"}}));
+  };
+  return Checks{
+      {declared.Id(), "must have no space; in the query of a URL send + as %2B",
+       [lost_plus](const Value& value) { return !lost_plus(std::get<absl::string_view>(value)); }},
+      {declared.Id(), absl::StrCat("must match the pattern ", declared.Text()),
+       [matches, lost_plus](const Value& value) {
+         const auto text = std::get<absl::string_view>(value);
+         return matches(text) || lost_plus(text);
+       }}};
 }
 
 bool IsUuid(absl::string_view text) {

@@ -22,8 +22,8 @@ JSON = {"content-type": "application/json"}
 FOUND_BY_ENVOY = {
     "malformed JSON": ("POST", "/v1/sites", {"data": '{"name":'}, 400, "INVALID_ARGUMENT", "JSON"),
     "no JSON at all": ("POST", "/v1/sites", {"data": "name=x"}, 400, "INVALID_ARGUMENT", ""),
-    "JSON of another shape": ("POST", "/v1/sites", {"data": "[]"}, 400, "INVALID_ARGUMENT", ""),
-    "invalid UTF-8": ("POST", "/v1/sites", {"data": b'{"name":"\xff"}'}, 400, "INVALID_ARGUMENT", "encoding"),
+    "JSON of another shape": ("POST", "/v1/sites", {"data": "[]"}, 400, "INVALID_ARGUMENT", "send {...}"),
+    "invalid UTF-8": ("POST", "/v1/sites", {"data": b'{"name":"\xff"}'}, 400, "INVALID_ARGUMENT", "not UTF-8"),
     "an object for a text": ("POST", "/v1/sites", {"json": {"name": {}}}, 400, "INVALID_ARGUMENT", "name"),
     "a text for a number": ("POST", "/v1/liveData", {"json": {"soc": "full"}}, 400, "INVALID_ARGUMENT", "soc"),
     "a path's id that is no number": ("GET", "/v1/sites/first", {}, 400, "INVALID_ARGUMENT", "first"),
@@ -32,13 +32,16 @@ FOUND_BY_ENVOY = {
     "site_id in path and body": (
         "POST", "/v1/sites/4/liveData", {"json": {"site_id": "3"}}, 400, "INVALID_ARGUMENT", "site_id",
     ),
-    "an escaped slash": ("GET", "/v1%2Fsites", {}, 400, "INVALID_ARGUMENT", ""),
+    "an escaped slash": ("GET", "/v1%2Fsites", {}, 400, "INVALID_ARGUMENT", "escaped slash (%2F"),
+    "a header with an underscore": (
+        "GET", "/v1/sites", {"headers": {"a_b": "1"}}, 400, "INVALID_ARGUMENT", "underscore",
+    ),
     "an unknown path": ("GET", "/v1/farms", {}, 404, "NOT_FOUND", "/v1/farms"),
     "the root": ("GET", "/", {}, 404, "NOT_FOUND", ""),
     "a gRPC path without gRPC": (
         "POST", "/energysites.v1.Sites/ListSites", {"json": {}}, 404, "NOT_FOUND", "",
     ),
-    "PUT of a collection": ("PUT", "/v1/sites", {"json": {}}, 405, "UNIMPLEMENTED", "PUT"),
+    "PUT of a collection": ("PUT", "/v1/sites", {"json": {}}, 405, "UNIMPLEMENTED", "GET, POST"),
     "DELETE of a collection": ("DELETE", "/v1/sites/1/liveData", {}, 405, "UNIMPLEMENTED", "DELETE"),
     "POST of an item": ("POST", "/v1/sites/1", {"json": {}}, 405, "UNIMPLEMENTED", "POST"),
     "PATCH of a live data entry": ("PATCH", "/v1/sites/1/liveData/2", {"json": {}}, 405, "UNIMPLEMENTED", "PATCH"),
@@ -51,11 +54,15 @@ FOUND_BY_ENVOY = {
     "a list of ids in one parameter": (
         "GET", "/v1/liveData:latest?site_ids=1,2", {}, 400, "INVALID_ARGUMENT", "site_ids",
     ),
-    "too large a body": ("POST", "/v1/sites", {"data": b" " * (LIMIT + 1)}, 413, "RESOURCE_EXHAUSTED", "Large"),
+    "too large a body": ("POST", "/v1/sites", {"data": b" " * (LIMIT + 1)}, 413, "RESOURCE_EXHAUSTED", f"{LIMIT} bytes"),
     "too large a body in chunks": (
-        "POST", "/v1/sites", {"data": (b" " * 65536 for _ in range(65))}, 413, "RESOURCE_EXHAUSTED", "Large",
+        "POST", "/v1/sites", {"data": (b" " * 65536 for _ in range(65))}, 413, "RESOURCE_EXHAUSTED", f"{LIMIT} bytes",
     ),
-    "too large headers": ("GET", "/v1/sites", {"headers": {"x-long": "x" * 70000}}, 431, "RESOURCE_EXHAUSTED", ""),
+    "too large headers": ("GET", "/v1/sites", {"headers": {"x-long": "x" * 70000}}, 431, "RESOURCE_EXHAUSTED", "48 KiB"),
+    "too long a path": ("GET", "/v1/sites?page_token=" + "x" * 70000, {}, 431, "RESOURCE_EXHAUSTED", "48 KiB"),
+    "too many headers": (
+        "GET", "/v1/sites", {"headers": {f"x-{n}": "" for n in range(120)}}, 431, "RESOURCE_EXHAUSTED", "100 headers",
+    ),
 }  # fmt: skip
 
 

@@ -166,8 +166,8 @@ def test_a_batch_of_ten_thousand_comes_whole(stubs, site_id, database):
 
 
 def test_sites_are_filtered(stubs, database):
-    site_ids = [create_site(stubs).id for _ in range(6)]
-    chosen = [[site_ids[0]], site_ids[:3], site_ids[3:], [10**12]]
+    *site_ids, without_entries = [create_site(stubs).id for _ in range(7)]
+    chosen = [[site_ids[0]], site_ids[:3], site_ids[3:], [without_entries]]
     watches = [Watch(stubs, one) for one in chosen]
     tokens = [watch.token for watch in watches]
     create_batch(stubs, site_ids * 10)

@@ -9,6 +9,9 @@ import retries
 from clusters import SERVICES
 from typed import config, typed
 
+# The question holds the body and the headers, and is a message of at most 4 MiB.
+MAX_BYTES = 4194304 - 65536
+
 _NAME = "envoy.filters.http.ext_authz"
 # These write nothing. All other methods are checked, those too that no path has.
 _READS = "GET|HEAD|OPTIONS"
@@ -25,8 +28,7 @@ def filters(settings):
         failure_mode_allow=False,
         status_on_error={"code": "ServiceUnavailable"},
         with_request_body={
-            # The question holds the body and the headers, and is a message of at most 4 MiB.
-            "max_request_bytes": 4194304 - 65536, "allow_partial_message": False, "pack_as_bytes": True,
+            "max_request_bytes": MAX_BYTES, "allow_partial_message": False, "pack_as_bytes": True,
         },
     )]  # fmt: skip
 

@@ -12,6 +12,16 @@ MAX_BODY_BYTES = 4194304
 # With the five bytes that gRPC puts before it.
 MAX_GRPC_BYTES = MAX_BODY_BYTES + 5
 
+# What comes with a call, its path and its token included: 431 beyond it. With what the gateway adds,
+# and with the 32 bytes that the server counts for each header, this is less than the server takes,
+# which would drop the connection, and with it the calls of all others.
+MAX_HEADERS_KIB = 48
+MAX_HEADERS = 100
+
+
+def max_rest_body_bytes(settings):
+    return body_check.MAX_BYTES if settings.unknown_fields_check else MAX_BODY_BYTES
+
 
 def all_of(settings, contract):
     guarded = settings.jwt is not None

@@ -10,12 +10,6 @@ from clusters import socket_address
 from settings import address
 from typed import typed
 
-# What comes with a call, its path and its token included: 431 beyond it. With what the gateway adds,
-# and with the 32 bytes that the server counts for each header, this is less than the server takes,
-# which would drop the connection, and with it the calls of all others.
-MAX_HEADERS_KIB = 48
-MAX_HEADERS = 100
-
 
 def edge(settings, contract):
     chain = {"filters": [http(settings, contract)]}
@@ -64,14 +58,14 @@ def http(settings, contract):
         common_http_protocol_options={
             "idle_timeout": "300s",
             "headers_with_underscores_action": "REJECT_REQUEST",
-            "max_headers_count": MAX_HEADERS,
+            "max_headers_count": filters.MAX_HEADERS,
         },
         http2_protocol_options={
             "max_concurrent_streams": 128,
             "initial_stream_window_size": 65536,
             "initial_connection_window_size": 1048576,
         },
-        max_request_headers_kb=MAX_HEADERS_KIB,
+        max_request_headers_kb=filters.MAX_HEADERS_KIB,
         # A client has this long to send its headers, and all of its request, however steadily it
         # comes. A stream whose answers have begun has all the time; an idle one lives this long.
         request_headers_timeout="10s",

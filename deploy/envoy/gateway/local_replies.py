@@ -44,6 +44,7 @@ def config(settings, contract):
             *(unknown_fields() if settings.unknown_fields_check else []),
             # Malformed JSON where no body is checked, an unknown query parameter, a value of the
             # wrong type, a field that both the path and the body give.
+            *bad_requests(),
             mapper(status(400), "INVALID_ARGUMENT"),
             # No token, or one that does not count.
             mapper(status(401), "UNAUTHENTICATED"),
@@ -55,14 +56,40 @@ def config(settings, contract):
             mapper(status(408), "DEADLINE_EXCEEDED"),
             mapper(status(504), "DEADLINE_EXCEEDED"),
             # The body (413) or the headers (431) are too large.
-            mapper(status(413), "RESOURCE_EXHAUSTED"),
-            mapper(status(431), "RESOURCE_EXHAUSTED"),
+            mapper(
+                status(413), "RESOURCE_EXHAUSTED",
+                f"The body may have {filters.max_rest_body_bytes(settings)} bytes. Send less at a time.",
+            ),
+            mapper(
+                status(431), "RESOURCE_EXHAUSTED",
+                f"The path and the headers may have {filters.MAX_HEADERS_KIB} KiB and"
+                f" {filters.MAX_HEADERS} headers in all. Send less.",
+            ),
             # A server that broke off, or the gateway itself has no memory left.
             mapper(status(502), "UNAVAILABLE"),
             mapper(status(503), "UNAVAILABLE"),
         ],
         "body_format": body("UNKNOWN"),
     }
+
+
+def bad_requests():
+    """400 where Envoy's text does not name the cause, or what to send."""
+    # The transcoder reads + as a space, and says that the time has no valid offset.
+    time = r"[^?]*\?(.*&)?[^=&]*[tT]ime=[^&]*(\+|%20).*"
+    original_path = {"name": "x-envoy-original-path", "string_match": {"safe_regex": {"regex": time}}}
+    yield mapper(
+        all_of(status(400), header(original_path)), "INVALID_ARGUMENT",
+        f"{_TEXT} (In the query of a URL, + means a space: send + as %%2B, or a time that ends in Z.)",
+    )  # fmt: skip
+    yield mapper(
+        code_details("response.code_details == 'path_normalization_failed'"), "INVALID_ARGUMENT",
+        "The path must not have an escaped slash (%%2F or %%5C): send / instead.",
+    )  # fmt: skip
+    yield mapper(
+        code_details("response.code_details.endsWith('unexpected_underscore')"), "INVALID_ARGUMENT",
+        "The name of a header must not have an underscore: leave that header out.",
+    )  # fmt: skip
 
 
 def wrong_methods(contract):
@@ -82,7 +109,7 @@ def wrong_methods(contract):
         yield {
             **mapper(
                 all_of(status(404), header(of_path)), "UNIMPLEMENTED",
-                message="%REQ(:METHOD)% is not a method of this path.",
+                message=f"%REQ(:METHOD)% is not a method of this path. It takes {allow}.",
             ),
             "status_code": 405,
             "headers_to_add": [{"header": {"key": "allow", "value": allow}}],
@@ -92,11 +119,7 @@ def wrong_methods(contract):
 def wrong_audience():
     """jwt_authn answers 403 to a token for somebody else, which is as good as none."""
     details = "jwt_authn_access_denied{Audiences_in_Jwt_are_not_allowed}"
-    found = {"extension_filter": typed(
-        "envoy.access_loggers.extension_filters.cel",
-        "extensions.access_loggers.filters.cel.v3.ExpressionFilter",
-        expression=f"response.code_details == '{details}'",
-    )}  # fmt: skip
+    found = code_details(f"response.code_details == '{details}'")
     over_grpc = {"filter": all_of(is_grpc(), found), "body_format_override": text(_TEXT)}
     over_rest = mapper(found, "UNAUTHENTICATED")
     return [{**one, "status_code": 401} for one in (over_grpc, over_rest)]
@@ -190,6 +213,15 @@ def is_grpc():
         header(grpc_calls.CONTENT_TYPE),
         header({"name": "x-envoy-original-path", "present_match": False}),
     )
+
+
+def code_details(expression):
+    """What Envoy itself calls the fault."""
+    return {"extension_filter": typed(
+        "envoy.access_loggers.extension_filters.cel",
+        "extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+        expression=expression,
+    )}  # fmt: skip
 
 
 def header(matcher):
