@@ -146,6 +146,12 @@ bool IsWideText(absl::string_view text) {
          absl::StrContains(text.substr(0, 2), '\0');
 }
 
+// Of a header field that a message names.
+std::string Shown(absl::string_view value) {
+  constexpr size_t kMaxBytes = 100;
+  return absl::CHexEscape(value.substr(0, kMaxBytes));
+}
+
 // Why `body`, at whose byte `offset` the parser found `fault`, is no JSON, and what to send.
 std::string WhyNotJson(absl::string_view body, const BodyHeaders& headers, absl::string_view fault,
                        size_t offset) {
@@ -153,7 +159,7 @@ std::string WhyNotJson(absl::string_view body, const BodyHeaders& headers, absl:
   const bool is_gzip = absl::StartsWith(body, "\x1F\x8B");
   if (is_gzip || !(encoding.empty() || absl::EqualsIgnoreCase(encoding, "identity"))) {
     return absl::StrCat("it is compressed (Content-Encoding: ",
-                        encoding.empty() ? "none, but the bytes are gzip" : encoding,
+                        encoding.empty() ? "none, but the bytes are gzip" : Shown(encoding),
                         "), which is not supported; send it uncompressed, without "
                         "Content-Encoding");
   }
@@ -164,7 +170,7 @@ std::string WhyNotJson(absl::string_view body, const BodyHeaders& headers, absl:
   const absl::string_view type =
       absl::StripAsciiWhitespace(headers.content_type.substr(0, headers.content_type.find(';')));
   if (!type.empty() && !absl::EndsWithIgnoreCase(type, "json")) {
-    return absl::StrCat("it is ", type, "; send JSON with Content-Type: application/json");
+    return absl::StrCat("it is ", Shown(type), "; send JSON with Content-Type: application/json");
   }
   const size_t zero = body.find('\0');
   if (zero != body.npos) {

@@ -133,6 +133,7 @@ TEST_F(RestWritesTest, RefusesWhatIsNoJson) {
 // Regression: a byte order mark was an "Invalid value", and a gzip body "has a U+0000".
 TEST_F(RestWritesTest, SaysWhyABodyIsNoJsonAndWhatToSend) {
   const std::string json = R"({"name": "x"})";
+  const std::string long_type = "a/\xFF" + std::string(200, 'x');
   std::string utf16;
   for (const char c : json) utf16 += {c, '\0'};
   const struct {
@@ -148,6 +149,7 @@ TEST_F(RestWritesTest, SaysWhyABodyIsNoJsonAndWhatToSend) {
       {"\xFF\xFE" + utf16, {"application/json", "identity"}, "UTF-16"},
       {std::string(1, '\0') + utf16.substr(0, utf16.size() - 1), {}, "UTF-16"},
       {"name=x", {"application/x-www-form-urlencoded", ""}, "it is application/x-www-form-urlen"},
+      {"<a/>", {long_type, ""}, "it is a/\\xff" + std::string(97, 'x') + "; "},
       {"<a/>", {"text/xml; charset=utf-8", ""}, "it is text/xml; send JSON with Content-Type"},
       {"{\"name\": \"\xE9\"}", {"application/json; charset=latin1", ""}, "send UTF-8 (byte "},
       {std::string("{\"name\": \"\0\"}", 13), {}, "has a U+0000 (byte 10)"},
