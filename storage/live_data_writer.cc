@@ -280,9 +280,15 @@ absl::StatusOr<LiveDataEntry> LiveDataWriter::Create(const CreateCall& call) {
     return CheckWrite(session_, call.write_request,
                       [&](pqxx::work& tx) { return only(Check(tx, {&entry})); });
   }
-  return WithMonths({&entry}, [&] {
+  const auto created = WithMonths({&entry}, [&] {
     return WriteOnce(session_, call.write_request,
                      [&](pqxx::work& tx) { return only(LockAndInsert(tx, {&entry})); });
+  });
+  if (!IsEntryNoLongerKept(created.status())) return created;
+  // The site comes before the month, and so does the first answer.
+  return WriteOnce(session_, call.write_request, [&](pqxx::work& tx) {
+    const auto checked = only(Check(tx, {&entry}));
+    return checked.ok() ? created : checked;
   });
 }
 
@@ -315,27 +321,42 @@ absl::StatusOr<v1::BatchCreateLiveDataEntriesResponse> LiveDataWriter::BatchCrea
     AddFailures(failures, response);
     return response;
   };
-  if (request.validate_only()) {
-    return CheckWrite(session_, write_request,
-                      [&](pqxx::work& tx) { return respond(Check(tx, entries)); });
-  }
+  const auto check = [&](pqxx::work& tx) { return respond(Check(tx, entries)); };
+  if (request.validate_only()) return CheckWrite(session_, write_request, check);
+  const auto write_once = [&](const auto& write) {
+    return WriteOnce(session_, write_request, write,
+                     [&](pqxx::work& tx) { return check(tx).status(); });
+  };
   auto response = WithMonths(entries, [&] {
-    return WriteOnce(session_, write_request,
-                     [&](pqxx::work& tx) { return respond(LockAndInsert(tx, entries)); });
+    return write_once([&](pqxx::work& tx) { return respond(LockAndInsert(tx, entries)); });
   });
-  if (!request.return_partial_success() || !IsEntryNoLongerKept(response.status())) return response;
+  if (!IsEntryNoLongerKept(response.status())) return response;
+  if (!request.return_partial_success()) {
+    // The sites come before the month, and so does the first answer.
+    return write_once([&](pqxx::work& tx) {
+      auto checked = check(tx);
+      return checked.ok() ? response : checked;
+    });
+  }
   Failures failures = invalid;
-  const absl::Status refused = RefuseOldMonths(entries, indexes, failures);
+  const absl::Status refused = RefuseEntries(entries, indexes, failures);
   if (!refused.ok()) return refused;
   if (failures.size() == invalid.size()) return response;
   return BatchCreate(request, failures, write_request);
 }
 
-absl::Status LiveDataWriter::RefuseOldMonths(const Entries& entries,
-                                             const std::vector<int>& indexes, Failures& failures) {
+absl::Status LiveDataWriter::RefuseEntries(const Entries& entries, const std::vector<int>& indexes,
+                                           Failures& failures) {
   allocator_.ForgetMonths();
+  const auto checked = session_.Transact(
+      [&](pqxx::work& tx) -> absl::StatusOr<Stored> { return Check(tx, entries); });
+  if (!checked.ok()) return checked.status();
   std::map<int64_t, absl::Status> made;
   for (size_t i = 0; i < entries.size(); ++i) {
+    if (!(*checked)[i].has_value()) {
+      failures.emplace(indexes[i], SiteNotFound(entries[i]->site_id()));
+      continue;
+    }
     const int64_t month = MonthOf(entries[i]->dt_stamp());
     const auto [status, is_new] = made.try_emplace(month);
     if (is_new) status->second = allocator_.MakeMonths(session_, {month});

@@ -67,9 +67,10 @@ class LiveDataWriter {
   // The same without storing, for validate_only.
   Stored Check(pqxx::work& tx, const Entries& entries);
 
-  // Adds the entries whose months are no longer kept to `failures`, by their indexes there.
-  absl::Status RefuseOldMonths(const Entries& entries, const std::vector<int>& indexes,
-                               Failures& failures);
+  // Adds the entries whose sites are missing or whose months are no longer kept to `failures`, by
+  // their indexes there.
+  absl::Status RefuseEntries(const Entries& entries, const std::vector<int>& indexes,
+                             Failures& failures);
 
   // Runs `write` with the months of `entries` in place.
   template <class Write>

@@ -8,12 +8,14 @@
 namespace energysites::storage {
 namespace {
 
-// A place is the row's index in the parameters, from 1 on.
+// A place is the row's index in the parameters, from 1 on. What was answered for a site that is
+// being deleted is forgotten, as it is with the site.
 constexpr Statement kFindAnswers = {"find_answers", R"sql(
   SELECT wanted.place, stored.request_hash, stored.response
   FROM unnest($1::bigint[], $2::uuid[]) WITH ORDINALITY AS wanted (site_id, request_id, place)
   JOIN write_requests AS stored
     ON stored.site_id = wanted.site_id AND stored.request_id = wanted.request_id
+  WHERE NOT EXISTS (SELECT FROM sites WHERE sites.id = wanted.site_id AND delete_time IS NOT NULL)
 )sql"};
 
 // In the order of the key, so that two calls of this cannot wait for each other.

@@ -29,8 +29,8 @@ struct WriteRequest {
 
 Statements WriteRequestStatements();
 
-// For each call the bytes that it answered the first time, nothing if it is new, ALREADY_EXISTS if
-// its id belongs to another request.
+// For each call the bytes that it answered the first time, nothing if it is new or its site is
+// being deleted, ALREADY_EXISTS if its id belongs to another request.
 std::vector<absl::StatusOr<std::optional<std::string>>> FindAnswers(
     pqxx::work& tx, const std::vector<const WriteRequest*>& requests);
 
@@ -49,14 +49,21 @@ absl::StatusOr<Response> ParseAnswer(const std::string& bytes) {
   return response;
 }
 
+inline absl::Status NoCheck(pqxx::work&) { return absl::OkStatus(); }
+
 // Runs `write` (pqxx::work& -> StatusOr<Response>) in a transaction, at most once for the same
 // request: a repeated one gets the first answer. Without a request just runs it.
-template <class Write>
-auto WriteOnce(Session& session, const std::optional<WriteRequest>& request, Write write)
-    -> decltype(write(std::declval<pqxx::work&>())) {
+//
+// `check` (pqxx::work& -> Status) runs before with a request that has kNoSite: it finds whether the
+// sites are there. That of other requests is looked up with the answer.
+template <class Write, class Check = decltype(&NoCheck)>
+auto WriteOnce(Session& session, const std::optional<WriteRequest>& request, Write write,
+               Check check = NoCheck) -> decltype(write(std::declval<pqxx::work&>())) {
   using Result = decltype(write(std::declval<pqxx::work&>()));
   return session.Transact([&](pqxx::work& tx) -> Result {
     if (!request.has_value()) return write(tx);
+    const absl::Status checked = check(tx);
+    if (!checked.ok()) return checked;
     const auto answer = FindAnswers(tx, {&*request}).front();
     if (!answer.ok()) return answer.status();
     if (answer->has_value()) return ParseAnswer<typename Result::value_type>(**answer);
@@ -66,17 +73,16 @@ auto WriteOnce(Session& session, const std::optional<WriteRequest>& request, Wri
   });
 }
 
-// The dry run of WriteOnce, for validate_only: checks the request_id and what `check` checks.
+// The dry run of WriteOnce, for validate_only: checks what `check` checks, and then the request_id.
 template <class Check>
 auto CheckWrite(Session& session, const std::optional<WriteRequest>& request, Check check)
     -> decltype(check(std::declval<pqxx::work&>())) {
   using Result = decltype(check(std::declval<pqxx::work&>()));
   return session.Transact([&](pqxx::work& tx) -> Result {
-    if (request.has_value()) {
-      const auto answer = FindAnswers(tx, {&*request}).front();
-      if (!answer.ok()) return answer.status();
-    }
-    return check(tx);
+    Result checked = check(tx);
+    if (!checked.ok() || !request.has_value()) return checked;
+    const auto answer = FindAnswers(tx, {&*request}).front();
+    return answer.ok() ? std::move(checked) : answer.status();
   });
 }
 

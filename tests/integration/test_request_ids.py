@@ -1,11 +1,14 @@
 """request_id: a repeated call gets the first answer, whoever repeats it and whenever."""
 
+import grpc
 import pytest
 from energysites.v1 import configurations_pb2, live_data_pb2, sites_pb2
 
 from support.calls import (
     at_once, configuration, contents, create_site, entry, fail, new_uuid, outcome, site,
+    stamp,
 )  # fmt: skip
+from support.maintenance import drop_months_before, month
 from support.process import wait_until
 
 CALLERS = 8
@@ -182,3 +185,72 @@ def test_old_ones_are_forgotten_and_young_ones_are_not(start_service, database):
 
     young = {request_id for request_id, age in ages.items() if age in ("167 hours", "1 minute")}
     wait_until(lambda: remembered() == young, 20, "the old request_ids to be forgotten")
+
+
+def old_entry(site_id):
+    return entry(site_id, dt_stamp=stamp(int(month(-13).timestamp())))
+
+
+def writes_of_old_entries(stubs, site_id, other_id):
+    """Calls whose entries of `site_id` will be too old: method and request, by name."""
+    single = stubs.live_data.CreateLiveDataEntry
+    batch = stubs.live_data.BatchCreateLiveDataEntries
+    entries = [old_entry(site_id), entry(other_id, dt_stamp=stamp(int(month(0).timestamp())))]
+    return {
+        "single": (single, live_data_pb2.CreateLiveDataEntryRequest(live_data_entry=entries[0])),
+        "batch": (batch, live_data_pb2.BatchCreateLiveDataEntriesRequest(entries=entries)),
+        "batch in parts": (
+            batch,
+            live_data_pb2.BatchCreateLiveDataEntriesRequest(
+                entries=entries, return_partial_success=True
+            ),
+        ),
+    }
+
+
+def test_a_retry_gets_the_first_answer_after_its_month_was_dropped(
+    start_service, stubs, database
+):
+    site_id, other_id = create_site(stubs).id, create_site(stubs).id
+    calls = writes_of_old_entries(stubs, site_id, other_id)
+    answers = {}
+    for name, (method, request) in calls.items():
+        request.request_id = new_uuid()
+        answers[name] = method(request, timeout=30)
+    drop_months_before(database, month(-12))
+    # One server that knew the month, and one that never did.
+    for clients in (stubs, start_service(database).stubs()):
+        for name, (method, request) in writes_of_old_entries(clients, site_id, other_id).items():
+            request.request_id = calls[name][1].request_id
+            assert outcome(method, request) == answers[name], name
+            request.request_id = new_uuid()
+            failure = outcome(method, request)
+            if name == "batch in parts":
+                assert list(failure.failed_requests) == [0]
+            else:
+                assert (failure.code, failure.reason) == (
+                    "FAILED_PRECONDITION", "ENTRY_NO_LONGER_KEPT"), name  # fmt: skip
+
+
+def test_a_site_that_is_gone_comes_before_the_answer_and_the_month(stubs, database):
+    site_id, other_id = create_site(stubs).id, create_site(stubs).id
+    calls = writes_of_old_entries(stubs, site_id, other_id)
+    for method, request in calls.values():
+        request.request_id = new_uuid()
+        method(request, timeout=30)
+    drop_months_before(database, month(-12))
+    stubs.sites.DeleteSite(sites_pb2.DeleteSiteRequest(id=site_id), timeout=30)
+    for name, (method, request) in calls.items():
+        if name != "batch in parts":
+            assert fail(method, request).code == "NOT_FOUND", name
+        for request_id in (new_uuid(), None):
+            if request_id:
+                request.request_id = request_id
+            else:
+                request.ClearField("request_id")
+            answer = outcome(method, request)
+            if name == "batch in parts":
+                failed = {i: status.code for i, status in answer.failed_requests.items()}
+                assert failed == {0: grpc.StatusCode.NOT_FOUND.value[0]}
+            else:
+                assert answer.code == "NOT_FOUND", name

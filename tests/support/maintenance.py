@@ -75,6 +75,17 @@ def window(database):
     )[0]
 
 
+def drop_months_before(database, moment):
+    """What retention does in the end, without its waits."""
+    maintain(database)  # There must be nothing to refold.
+    with database.connect(database.owner_url) as connection:
+        refused = connection.execute("SELECT refuse_live_data_before(%s)", [moment])
+        assert refused.fetchone() == (True,)
+        for name in sorted(month_tables(database)):
+            if name < table(moment):
+                connection.execute(f"DROP TABLE {name}")
+
+
 def put_window_back(database, end):
     """Makes it a database whose window was last moved so long ago that it ends at `end`."""
     with psycopg.connect(database.superuser_url) as connection:
