@@ -69,6 +69,7 @@ constexpr Statement kGetConfigurations = {"get_configurations", R"sql(
          (extract(epoch FROM update_time) * 1000000)::bigint AS update_time, place
   FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS wanted (site_id, id, place)
   JOIN configurations USING (site_id, id)
+  WHERE EXISTS (SELECT FROM sites WHERE sites.id = site_id AND delete_time IS NULL)
 )sql"};
 
 constexpr Statement kListConfigurationsOfSite = {"list_configurations_of_site", R"sql(
@@ -77,7 +78,10 @@ constexpr Statement kListConfigurationsOfSite = {"list_configurations_of_site", 
          production_cro_kwp, etag,
          (extract(epoch FROM create_time) * 1000000)::bigint AS create_time,
          (extract(epoch FROM update_time) * 1000000)::bigint AS update_time
-  FROM configurations WHERE site_id = $1 AND id > $2 ORDER BY site_id, id LIMIT $3
+  FROM configurations
+  WHERE site_id = $1 AND id > $2
+    AND EXISTS (SELECT FROM sites WHERE id = $1 AND delete_time IS NULL)
+  ORDER BY site_id, id LIMIT $3
 )sql"};
 
 constexpr Statement kListConfigurations = {"list_configurations", R"sql(
@@ -86,7 +90,10 @@ constexpr Statement kListConfigurations = {"list_configurations", R"sql(
          production_cro_kwp, etag,
          (extract(epoch FROM create_time) * 1000000)::bigint AS create_time,
          (extract(epoch FROM update_time) * 1000000)::bigint AS update_time
-  FROM configurations WHERE (site_id, id) > ($1, $2) ORDER BY site_id, id LIMIT $3
+  FROM configurations
+  WHERE (site_id, id) > ($1, $2)
+    AND site_id <> ALL(ARRAY(SELECT sites.id FROM sites WHERE delete_time IS NOT NULL))
+  ORDER BY site_id, id LIMIT $3
 )sql"};
 
 // $3 is empty where no etag was sent. The others are null where the mask leaves the column alone;
@@ -103,6 +110,7 @@ constexpr Statement kUpdateConfiguration = {"update_configuration", R"sql(
     production_cro_kwp = CASE WHEN $12 THEN $13 ELSE production_cro_kwp END,
     etag = etag + 1, update_time = now()
   WHERE site_id = $1 AND id = $2 AND ($3 = '' OR etag::text = $3)
+    AND EXISTS (SELECT FROM sites WHERE id = $1 AND delete_time IS NULL)
   RETURNING id, site_id, battery_vendor, battery_capacity_kwh, battery_max_power_kw,
             production_pv_units, production_bio_units, production_cro_units, production_pv_kwp,
             production_cro_kwp, etag,
@@ -111,7 +119,9 @@ constexpr Statement kUpdateConfiguration = {"update_configuration", R"sql(
 )sql"};
 
 constexpr Statement kDeleteConfiguration = {"delete_configuration", R"sql(
-  DELETE FROM configurations WHERE site_id = $1 AND id = $2 AND ($3 = '' OR etag::text = $3)
+  DELETE FROM configurations
+  WHERE site_id = $1 AND id = $2 AND ($3 = '' OR etag::text = $3)
+    AND EXISTS (SELECT FROM sites WHERE id = $1 AND delete_time IS NULL)
   RETURNING id
 )sql"};
 

@@ -84,7 +84,10 @@ std::string CopyText(const LiveDataRange& range, const Segment& segment) {
   std::string text = absl::StrCat("COPY (SELECT ", absl::StrJoin(columns, ", "),
                                   " FROM live_data WHERE dt_stamp >= ", Literal(segment.begin),
                                   " AND dt_stamp < ", Literal(segment.end));
-  if (!range.site_ids.empty()) {
+  if (range.site_ids.empty()) {
+    absl::StrAppend(
+        &text, " AND site_id <> ALL(ARRAY(SELECT id FROM sites WHERE delete_time IS NOT NULL))");
+  } else {
     absl::StrAppend(&text, " AND site_id IN (", absl::StrJoin(range.site_ids, ","),
                     ") ORDER BY site_id, dt_stamp, id");
   }

@@ -49,6 +49,7 @@ constexpr Statement kReadNewLiveData = {"read_new_live_data", R"sql(
   FROM live_data
   WHERE (xid, id) > ($1, $2) AND (xid, id) <= ($3, $4)
     AND xid < pg_snapshot_xmin(pg_current_snapshot())
+    AND site_id <> ALL(ARRAY(SELECT sites.id FROM sites WHERE delete_time IS NOT NULL))
   ORDER BY xid, id LIMIT $5
 )sql"};
 

@@ -27,12 +27,15 @@ constexpr Statement kGetLiveDataEntries = {"get_live_data_entries", R"sql(
     AS wanted (site_id, id, begin_time, end_time, place)
   JOIN live_data AS entry ON entry.site_id = wanted.site_id AND entry.id = wanted.id
     AND entry.dt_stamp >= wanted.begin_time AND entry.dt_stamp < wanted.end_time
+  WHERE EXISTS (SELECT FROM sites WHERE sites.id = wanted.site_id AND delete_time IS NULL)
 )sql"};
 
 // date_bin counts from before all entries, because at some moments before its origin it is wrong.
 constexpr Statement kDeleteLiveDataEntry = {"delete_live_data_entry", R"sql(
   WITH deleted AS (
-    DELETE FROM live_data WHERE site_id = $1 AND id = $2 AND dt_stamp >= $3 AND dt_stamp < $4
+    DELETE FROM live_data
+    WHERE site_id = $1 AND id = $2 AND dt_stamp >= $3 AND dt_stamp < $4
+      AND EXISTS (SELECT FROM sites WHERE id = $1 AND delete_time IS NULL)
     RETURNING id, site_id, dt_stamp
   ), mark AS (
     INSERT INTO live_data_dirty_buckets (site_id, bucket)
@@ -51,6 +54,7 @@ constexpr Statement kListOldestFirst = {"list_live_data_oldest_first", R"sql(
            pv_notification, bio_notification, cro_notification, create_time
     FROM live_data
     WHERE dt_stamp >= $1 AND (dt_stamp, id) > ($1, $2) AND dt_stamp < $3
+      AND site_id <> ALL(ARRAY(SELECT sites.id FROM sites WHERE delete_time IS NOT NULL))
     ORDER BY dt_stamp, id LIMIT 1001
   ) AS page LIMIT $4
 )sql"};
@@ -61,6 +65,7 @@ constexpr Statement kListNewestFirst = {"list_live_data_newest_first", R"sql(
            pv_notification, bio_notification, cro_notification, create_time
     FROM live_data
     WHERE dt_stamp <= $1 AND (dt_stamp, id) < ($1, $2) AND dt_stamp >= $3
+      AND site_id <> ALL(ARRAY(SELECT sites.id FROM sites WHERE delete_time IS NOT NULL))
     ORDER BY dt_stamp DESC, id DESC LIMIT 1001
   ) AS page LIMIT $4
 )sql"};
@@ -70,7 +75,7 @@ constexpr Statement kListOfSiteOldestFirst = {"list_live_data_of_site_oldest_fir
     SELECT id, site_id, dt_stamp, soc, load_kwh, net_load_kwh,
            pv_notification, bio_notification, cro_notification, create_time
     FROM live_data
-    WHERE site_id = $5
+    WHERE site_id = $5 AND EXISTS (SELECT FROM sites WHERE id = $5 AND delete_time IS NULL)
       AND dt_stamp >= $1 AND (dt_stamp, id) > ($1, $2) AND dt_stamp < $3
     ORDER BY dt_stamp, id LIMIT 1001
   ) AS page LIMIT $4
@@ -81,7 +86,7 @@ constexpr Statement kListOfSiteNewestFirst = {"list_live_data_of_site_newest_fir
     SELECT id, site_id, dt_stamp, soc, load_kwh, net_load_kwh,
            pv_notification, bio_notification, cro_notification, create_time
     FROM live_data
-    WHERE site_id = $5
+    WHERE site_id = $5 AND EXISTS (SELECT FROM sites WHERE id = $5 AND delete_time IS NULL)
       AND dt_stamp <= $1 AND (dt_stamp, id) < ($1, $2) AND dt_stamp >= $3
     ORDER BY dt_stamp DESC, id DESC LIMIT 1001
   ) AS page LIMIT $4

@@ -8,6 +8,7 @@
 #include "storage/live_data_retention.h"
 #include "storage/live_data_rollups.h"
 #include "storage/portions.h"
+#include "storage/site_repository.h"
 #include "storage/write_requests.h"
 
 namespace energysites::storage {
@@ -65,6 +66,13 @@ std::vector<MaintenanceStep> RowMaintenance(const MaintenanceOptions& options) {
          return Report("refolded buckets:", RefoldDirtyBuckets(session));
        },
        CountDirtyBuckets},
+      {"site_deletions",
+       [](Session& session) {
+         return Report(
+             "parts of interrupted deletions:",
+             InPortions(
+                 1, [&](int) { return ContinueAbandonedDeletion(session); }, kMaxPortions));
+       }},
       {"request_ids",
        [ttl = options.request_id_ttl](Session& session) {
          return Report(

@@ -33,7 +33,8 @@ struct MaintenanceStep {
   std::function<absl::StatusOr<int64_t>(Session&)> waiting = nullptr;
 };
 
-// What the role that serves may do: rollups are refolded, old request_ids and sessions forgotten.
+// What the role that serves may do: rollups are refolded, interrupted deletions of sites finished,
+// old request_ids and sessions forgotten.
 std::vector<MaintenanceStep> RowMaintenance(const MaintenanceOptions& options);
 
 // What only the owner may do: months are made, moved and dropped.

@@ -67,13 +67,31 @@ constexpr Statement kUpdateSite = {"update_site", R"sql(
 
 // A site that an earlier call marked is found again, so that its deletion can go on.
 constexpr Statement kFindSiteToDelete = {"find_site_to_delete", R"sql(
-  SELECT etag, delete_time IS NOT NULL AS marked FROM sites WHERE id = $1
+  SELECT etag FROM sites WHERE id = $1
 )sql"};
 
 constexpr Statement kMarkSite = {"mark_site", R"sql(
   UPDATE sites SET delete_time = now()
   WHERE id = $1 AND ($2 = '' OR etag::text = $2)
   RETURNING id
+)sql"};
+
+// For a transaction of a call that deletes: those of other calls wait, and the new delete_time
+// keeps maintenance away.
+constexpr Statement kContinueDeletion = {"continue_deletion", R"sql(
+  UPDATE sites SET delete_time = now() WHERE id = $1 AND delete_time IS NOT NULL RETURNING id
+)sql"};
+
+// No transaction of a call has deleted anything for as long as a part of a deletion never takes.
+constexpr Statement kFindAbandonedSite = {"find_abandoned_site", R"sql(
+  SELECT id FROM sites WHERE delete_time < now() - interval '10 seconds'
+  ORDER BY delete_time LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+)sql"};
+
+// The same for a transaction of maintenance. Finds nothing if a call goes on meanwhile.
+constexpr Statement kLockAbandonedSite = {"lock_abandoned_site", R"sql(
+  SELECT id FROM sites WHERE id = $1 AND delete_time < now() - interval '10 seconds'
+  FOR NO KEY UPDATE SKIP LOCKED
 )sql"};
 
 constexpr Statement kDeleteSomeLiveData = {"delete_some_live_data", R"sql(
@@ -123,6 +141,27 @@ std::string ArrayOf(const std::vector<int64_t>& ids) {
   return array.Take();
 }
 
+// Deletes some of what a marked site has, in transactions that each begin with `lock`; when nothing
+// is left, the site. Returns Unfinished while there is more to do.
+absl::StatusOr<Empty> DeletePart(Session& session, int64_t id, const Statement& lock) {
+  for (const Statement* part :
+       {&kDeleteSomeLiveData, &kDeleteSomeRollups, &kDeleteSomeDirtyBuckets}) {
+    const auto deleted = session.Transact([&](pqxx::work& tx) -> absl::StatusOr<int64_t> {
+      if (tx.exec_prepared(lock.name, id).empty()) return 0;
+      return tx.exec_prepared(part->name, id, kRowsDeletedAtOnce).affected_rows();
+    });
+    if (!deleted.ok()) return deleted.status();
+    if (*deleted == kRowsDeletedAtOnce) return Unfinished();
+  }
+  return session.Transact([&](pqxx::work& tx) -> absl::StatusOr<Empty> {
+    if (tx.exec_prepared(lock.name, id).empty()) return Empty();
+    tx.exec_prepared0(kDeleteSite.name, id);
+    tx.exec_prepared0(kDeleteSiteDirtyBuckets.name, id);
+    tx.exec_prepared0(kDeleteSiteRequests.name, id);
+    return Empty();
+  });
+}
+
 bool EtagMatches(const std::string& sent, const pqxx::row& row) {
   return sent.empty() || sent == row["etag"].c_str();
 }
@@ -134,17 +173,13 @@ bool SiteExists(pqxx::transaction_base& tx, int64_t id) {
 }
 
 Statements SiteRepository::AllStatements() {
-  return {&kCreateSite,
-          &kGetSites,
-          &kListSites,
-          &kUpdateSite,
-          &kFindSiteToDelete,
-          &kMarkSite,
-          &kDeleteSomeLiveData,
-          &kDeleteSomeRollups,
-          &kDeleteSomeDirtyBuckets,
-          &kDeleteSite,
-          &kDeleteSiteDirtyBuckets,
+  return {&kCreateSite,        &kGetSites,
+          &kListSites,         &kUpdateSite,
+          &kFindSiteToDelete,  &kMarkSite,
+          &kContinueDeletion,  &kFindAbandonedSite,
+          &kLockAbandonedSite, &kDeleteSomeLiveData,
+          &kDeleteSomeRollups, &kDeleteSomeDirtyBuckets,
+          &kDeleteSite,        &kDeleteSiteDirtyBuckets,
           &kDeleteSiteRequests};
 }
 
@@ -224,29 +259,25 @@ absl::StatusOr<Empty> SiteRepository::Delete(const v1::DeleteSiteRequest& reques
     const pqxx::result stored = tx.exec_prepared(kFindSiteToDelete.name, request.id());
     if (stored.empty()) return SiteNotFound(request.id());
     if (!EtagMatches(request.etag(), stored.front())) return StaleEtag("site");
-    if (request.validate_only() || stored[0]["marked"].as<bool>()) return Empty();
+    if (request.validate_only()) return Empty();
     if (tx.exec_prepared(kMarkSite.name, request.id(), EtagParameter(request.etag())).empty()) {
       return StaleEtag("site");
     }
     return Empty();
   });
   if (!marked.ok() || request.validate_only()) return marked;
+  return DeletePart(session_, request.id(), kContinueDeletion);
+}
 
-  for (const Statement* part :
-       {&kDeleteSomeLiveData, &kDeleteSomeRollups, &kDeleteSomeDirtyBuckets}) {
-    const auto deleted = session_.Transact([&](pqxx::work& tx) -> absl::StatusOr<int64_t> {
-      return tx.exec_prepared(part->name, request.id(), kRowsDeletedAtOnce).affected_rows();
-    });
-    if (!deleted.ok()) return deleted.status();
-    if (*deleted == kRowsDeletedAtOnce) return Unfinished();
-  }
-
-  return session_.Transact([&](pqxx::work& tx) -> absl::StatusOr<Empty> {
-    tx.exec_prepared0(kDeleteSite.name, request.id());
-    tx.exec_prepared0(kDeleteSiteDirtyBuckets.name, request.id());
-    tx.exec_prepared0(kDeleteSiteRequests.name, request.id());
-    return Empty();
+absl::StatusOr<int64_t> ContinueAbandonedDeletion(Session& session) {
+  const auto id = session.Transact([](pqxx::work& tx) -> absl::StatusOr<int64_t> {
+    const pqxx::result found = tx.exec_prepared(kFindAbandonedSite.name);
+    return found.empty() ? 0 : found[0]["id"].as<int64_t>();
   });
+  if (!id.ok() || *id == 0) return id;
+  const absl::Status deleted = DeletePart(session, *id, kLockAbandonedSite).status();
+  if (!deleted.ok() && !IsUnfinished(deleted)) return deleted;
+  return 1;
 }
 
 }  // namespace energysites::storage
