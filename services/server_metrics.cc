@@ -96,7 +96,7 @@ std::function<std::vector<prometheus::MetricFamily>()> CollectMetrics(
   gauges.Add("energy_sites_watchers", "Streams of WatchLiveData.", {},
              [&feed] { return feed.watchers(); });
   gauges.Add("energy_sites_watch_delay_seconds",
-             "How long an open transaction has kept watchers from newer entries.", {},
+             "How long the transaction has been open that keeps watchers from newer entries.", {},
              [&feed] { return feed.delay_seconds(); });
   gauges.Add("energy_sites_database_available", "1 if the database answers.", {},
              std::move(database_available));

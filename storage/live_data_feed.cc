@@ -62,10 +62,18 @@ constexpr Statement kFindLiveDataHead = {"find_live_data_head", R"sql(
   ) AS head ON true
 )sql"};
 
-// Where the order ends for now, and where it would if no transaction were open.
+// Where the order ends for now, where it would if no transaction were open, and for how many
+// seconds the transaction has been open that it ends at. The begin of one of another role is seen
+// only with pg_read_all_stats: without it, that of the first writer whose entries wait for it
+// counts.
 constexpr Statement kFindHorizon = {"find_horizon", R"sql(
-  SELECT pg_snapshot_xmin(now.snapshot), pg_snapshot_xmax(now.snapshot)
-  FROM pg_current_snapshot() AS now (snapshot)
+  SELECT horizon, next_xid, coalesce(extract(epoch FROM clock_timestamp() - coalesce(
+           (SELECT xact_start FROM pg_stat_activity WHERE backend_xid = horizon::xid),
+           (SELECT prepared FROM pg_prepared_xacts WHERE transaction = horizon::xid),
+           (SELECT create_time FROM live_data WHERE xid > horizon ORDER BY xid, id LIMIT 1)
+         )), 0)::float8
+  FROM pg_snapshot_xmin(pg_current_snapshot()) AS horizon,
+       pg_snapshot_xmax(pg_current_snapshot()) AS next_xid
 )sql"};
 
 // xid8 is unsigned; in binary it is the same eight bytes.
@@ -317,7 +325,8 @@ void LiveDataFeed::MeasureDelay() {
     horizon_ = horizon;
     horizon_time_ = now;
   }
-  delay_seconds_ = std::chrono::duration<double>(now - horizon_time_).count();
+  const double seen_for = std::chrono::duration<double>(now - horizon_time_).count();
+  delay_seconds_ = horizon == next_xid ? 0 : std::max(seen_for, rows.Double(0, 2));
 }
 
 void LiveDataFeed::Wait(bool has_watchers) {

@@ -67,7 +67,7 @@ class LiveDataFeed {
 
   size_t watchers() const;
   size_t most_watchers() const { return options_.most_watchers; }
-  // How long an open transaction has kept watchers from being told newer entries.
+  // How long the transaction has been open that keeps watchers from being told newer entries.
   double delay_seconds() const { return delay_seconds_; }
 
   static Statements AllStatements();

@@ -130,6 +130,30 @@ def test_what_commits_late_comes_once_and_in_its_place(service, stubs, site_id, 
         assert Watch(stubs, site_ids, token).wait(4) == [first, *after]
 
 
+@pytest.mark.parametrize("role", ["app", "superuser"])
+def test_the_delay_counts_from_the_begin_of_the_transaction(
+    service, start_service, stubs, site_id, database, role
+):
+    """On a server that was started later, too. The server's role does not see when a transaction of
+    another role began: then the first entry that is held back counts."""
+    make_month(database)
+    with database.connect(database.app_url if role == "app" else None) as late:
+        late.execute("BEGIN")
+        late.execute("SELECT pg_current_xact_id()")
+        create_entry(stubs, site_id)
+        age = "SELECT clock_timestamp() - now() > interval '5 seconds'"
+        wait_until(lambda: late.execute(age).fetchone()[0], 20, "the transaction is old")
+        other = start_service(database)
+        Watch(other.stubs())
+        servers = other.instances("live_data")
+        delay = wait_until(
+            lambda: total(servers, "energy_sites_watch_delay_seconds"), 20, "the delay is told"
+        )
+        assert 4 < delay < 60
+        late.execute("COMMIT")
+    wait_until(lambda: total(servers, "energy_sites_watch_delay_seconds") == 0, 20, "no delay")
+
+
 def test_a_writer_that_tells_nobody_is_found(stubs, site_id, database):
     make_month(database)
     watch = Watch(stubs)
