@@ -69,7 +69,7 @@ constexpr Statement kGetConfigurations = {"get_configurations", R"sql(
          (extract(epoch FROM update_time) * 1000000)::bigint AS update_time, place
   FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS wanted (site_id, id, place)
   JOIN configurations USING (site_id, id)
-  WHERE EXISTS (SELECT FROM sites WHERE sites.id = site_id AND delete_time IS NULL)
+  WHERE site_id <> ALL(ARRAY(SELECT sites.id FROM sites WHERE delete_time IS NOT NULL))
 )sql"};
 
 constexpr Statement kListConfigurationsOfSite = {"list_configurations_of_site", R"sql(
