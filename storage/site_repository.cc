@@ -82,7 +82,7 @@ constexpr Statement kContinueDeletion = {"continue_deletion", R"sql(
   UPDATE sites SET delete_time = now() WHERE id = $1 AND delete_time IS NOT NULL RETURNING id
 )sql"};
 
-// No transaction of a call has deleted anything for as long as a part of a deletion never takes.
+// A site whose deletion no call has continued for a time that is longer than a part of it takes.
 constexpr Statement kFindAbandonedSite = {"find_abandoned_site", R"sql(
   SELECT id FROM sites WHERE delete_time < now() - interval '10 seconds'
   ORDER BY delete_time LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
@@ -209,11 +209,11 @@ std::vector<absl::StatusOr<v1::Site>> SiteRepository::GetMany(const std::vector<
   std::vector<absl::StatusOr<v1::Site>> results;
   for (const int64_t id : ids) {
     if (!found.ok()) {
-      results.push_back(found.status());
+      results.emplace_back(found.status());
     } else if (const auto site = found->find(id); site != found->end()) {
-      results.push_back(site->second);
+      results.emplace_back(site->second);
     } else {
-      results.push_back(SiteNotFound(id));
+      results.emplace_back(SiteNotFound(id));
     }
   }
   return results;
