@@ -67,11 +67,18 @@ std::vector<MaintenanceStep> RowMaintenance(const MaintenanceOptions& options) {
        },
        CountDirtyBuckets},
       {"site_deletions",
-       [](Session& session) {
-         return Report(
-             "parts of interrupted deletions:",
-             InPortions(
-                 1, [&](int) { return ContinueAbandonedDeletion(session); }, kMaxPortions));
+       [](Session& session) -> absl::StatusOr<std::string> {
+         int64_t parts = 0;
+         const absl::StatusOr<int64_t> rows = InPortions(
+             kRowsDeletedAtOnce,
+             [&](int limit) -> absl::StatusOr<int64_t> {
+               const absl::StatusOr<bool> continued = ContinueAbandonedDeletion(session, limit);
+               if (!continued.ok()) return continued.status();
+               parts += *continued;
+               return *continued ? limit : 0;
+             },
+             kMaxPortions);
+         return rows.ok() ? Report("parts of interrupted deletions:", parts) : rows.status();
        }},
       {"request_ids",
        [ttl = options.request_id_ttl](Session& session) {

@@ -11,8 +11,6 @@ namespace {
 
 using google::protobuf::Empty;
 
-constexpr int kRowsDeletedAtOnce = 5000;
-
 v1::Site SiteFromRow(const pqxx::row& row) {
   v1::Site site;
   site.set_id(row["id"].as<int64_t>());
@@ -141,17 +139,17 @@ std::string ArrayOf(const std::vector<int64_t>& ids) {
   return array.Take();
 }
 
-// Deletes some of what a marked site has, in transactions that each begin with `lock`; when nothing
-// is left, the site. Returns Unfinished while there is more to do.
-absl::StatusOr<Empty> DeletePart(Session& session, int64_t id, const Statement& lock) {
+// Deletes some of what a marked site has, up to `limit` rows in each of the transactions that each
+// begin with `lock`; when nothing is left, the site. Returns Unfinished while there is more to do.
+absl::StatusOr<Empty> DeletePart(Session& session, int64_t id, const Statement& lock, int limit) {
   for (const Statement* part :
        {&kDeleteSomeLiveData, &kDeleteSomeRollups, &kDeleteSomeDirtyBuckets}) {
     const auto deleted = session.Transact([&](pqxx::work& tx) -> absl::StatusOr<int64_t> {
       if (tx.exec_prepared(lock.name, id).empty()) return 0;
-      return tx.exec_prepared(part->name, id, kRowsDeletedAtOnce).affected_rows();
+      return tx.exec_prepared(part->name, id, limit).affected_rows();
     });
     if (!deleted.ok()) return deleted.status();
-    if (*deleted == kRowsDeletedAtOnce) return Unfinished();
+    if (*deleted == limit) return Unfinished();
   }
   return session.Transact([&](pqxx::work& tx) -> absl::StatusOr<Empty> {
     if (tx.exec_prepared(lock.name, id).empty()) return Empty();
@@ -266,18 +264,19 @@ absl::StatusOr<Empty> SiteRepository::Delete(const v1::DeleteSiteRequest& reques
     return Empty();
   });
   if (!marked.ok() || request.validate_only()) return marked;
-  return DeletePart(session_, request.id(), kContinueDeletion);
+  return DeletePart(session_, request.id(), kContinueDeletion, kRowsDeletedAtOnce);
 }
 
-absl::StatusOr<int64_t> ContinueAbandonedDeletion(Session& session) {
+absl::StatusOr<bool> ContinueAbandonedDeletion(Session& session, int limit) {
   const auto id = session.Transact([](pqxx::work& tx) -> absl::StatusOr<int64_t> {
     const pqxx::result found = tx.exec_prepared(kFindAbandonedSite.name);
     return found.empty() ? 0 : found[0]["id"].as<int64_t>();
   });
-  if (!id.ok() || *id == 0) return id;
-  const absl::Status deleted = DeletePart(session, *id, kLockAbandonedSite).status();
+  if (!id.ok()) return id.status();
+  if (*id == 0) return false;
+  const absl::Status deleted = DeletePart(session, *id, kLockAbandonedSite, limit).status();
   if (!deleted.ok() && !IsUnfinished(deleted)) return deleted;
-  return 1;
+  return true;
 }
 
 }  // namespace energysites::storage

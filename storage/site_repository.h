@@ -19,10 +19,13 @@ namespace energysites::storage {
 // Whether there is such a site and it is not being deleted.
 bool SiteExists(pqxx::transaction_base& tx, int64_t id);
 
-// Deletes a part of what a site has whose deletion was interrupted, in bounded transactions.
-// Returns 1, or 0 if there is no such site. Leaves sites alone whose DeleteSite is under way, and
-// may run in several processes at once.
-absl::StatusOr<int64_t> ContinueAbandonedDeletion(Session& session);
+// Rows that a transaction of a deletion takes at most.
+constexpr int kRowsDeletedAtOnce = 5000;
+
+// Deletes a part of what a site has whose deletion was interrupted, up to `limit` rows in a
+// transaction. Returns false if there is no such site. Leaves sites alone whose DeleteSite is under
+// way, and may run in several processes at once.
+absl::StatusOr<bool> ContinueAbandonedDeletion(Session& session, int limit);
 
 // Takes valid requests only. A site that is being deleted counts as gone, but for Delete. Every
 // method may also return what Session::Transact does.
