@@ -181,14 +181,20 @@ absl::StatusOr<v1::RefusedEntries> IngestRepository::Store(const IngestSession& 
 absl::StatusOr<v1::RefusedEntries> IngestRepository::StoreOnce(
     const IngestSession& session, const v1::IngestBatch& batch, const BatchHashes& hashes,
     const Failures& invalid, const AwaitTurn& await_turn, bool carefully) {
-  Failures known_failures = invalid;
-  std::vector<Row> kept = RowsOf(batch, invalid);
-  absl::Status made = MakeMonths(kept, known_failures);
-  if (!made.ok()) return made;
+  const std::vector<Row> valid = RowsOf(batch, invalid);
+  const auto old_months = MakeMonths(valid);
+  if (!old_months.ok()) return old_months.status();
   return session_.Transact([&](pqxx::work& tx) -> absl::StatusOr<v1::RefusedEntries> {
-    std::vector<Row> rows = kept;
-    Failures failures = known_failures;
+    std::vector<Row> rows = valid;
+    Failures failures = invalid;
     LockSites(rows, failures);
+    // After the sites, which come first in an answer.
+    if (!old_months->empty()) {
+      Refuse(rows, failures, [&](const Row& row) {
+        const auto old = old_months->find(row.month);
+        return old == old_months->end() ? absl::OkStatus() : old->second;
+      });
+    }
     // Entries that share site and stamp are listed in the order sent.
     const std::vector<int64_t> numbers = allocator_.TakeNumbers(tx, batch.entries_size());
     for (Row& row : rows) row.id = LiveDataId(row.month, numbers[row.index]);
@@ -217,17 +223,18 @@ absl::StatusOr<v1::RefusedEntries> IngestRepository::StoreOnce(
   });
 }
 
-absl::Status IngestRepository::MakeMonths(std::vector<Row>& rows, Failures& failures) {
+absl::StatusOr<std::map<int64_t, absl::Status>> IngestRepository::MakeMonths(
+    const std::vector<Row>& rows) {
+  std::map<int64_t, absl::Status> old_months;
   std::set<int64_t> months;
   for (const Row& row : rows) months.insert(row.month);
   for (const int64_t month : months) {
     const absl::Status made = allocator_.MakeMonths(session_, {month});
     if (made.ok()) continue;
     if (!IsEntryNoLongerKept(made)) return made;
-    Refuse(rows, failures,
-           [&](const Row& row) { return row.month == month ? made : absl::OkStatus(); });
+    old_months.emplace(month, made);
   }
-  return absl::OkStatus();
+  return old_months;
 }
 
 void IngestRepository::LockSites(std::vector<Row>& rows, Failures& failures) {

@@ -76,7 +76,8 @@ class IngestRepository {
   static void Refuse(std::vector<Row>& rows, Failures& failures,
                      const std::function<absl::Status(const Row&)>& check);
 
-  absl::Status MakeMonths(std::vector<Row>& rows, Failures& failures);
+  // Returns the months whose entries are no longer kept, each with the error that says so.
+  absl::StatusOr<std::map<int64_t, absl::Status>> MakeMonths(const std::vector<Row>& rows);
   void LockSites(std::vector<Row>& rows, Failures& failures);
   void Copy(RowIterator begin, RowIterator end);
   void CopyCarefully(pqxx::work& tx, std::vector<Row>& rows, Failures& failures);

@@ -103,6 +103,7 @@ def test_a_batch_with_one_entry_bad_in_each_way(stubs, database, site):
     bad += [
         (entry(999_999_999), "NOT_FOUND", None, None),
         (entry(deleted), "NOT_FOUND", None, None),
+        (entry(deleted, dt_stamp=stamp(0)), "NOT_FOUND", None, None),  # The site comes first.
         (entry(site, dt_stamp=stamp(0)), "FAILED_PRECONDITION", None, "ENTRY_NO_LONGER_KEPT"),
         (entry(site, dt_stamp=stamp(-(10**10))), "FAILED_PRECONDITION", None,
          "ENTRY_NO_LONGER_KEPT"),
