@@ -41,7 +41,9 @@ TEST(FormatDoubleTest, EveryDoubleReadsBackBitForBit) {
     const std::string text = FormatDouble(value);
     double read = 0;
     std::from_chars(text.data(), text.data() + text.size(), read);
-    ASSERT_EQ(std::memcmp(&read, &value, sizeof(value)), 0) << text;
+    uint64_t read_bits = 0;
+    std::memcpy(&read_bits, &read, sizeof(read));
+    ASSERT_EQ(read_bits, bits) << text;
   }
 }
 
