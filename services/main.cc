@@ -70,7 +70,7 @@ absl::Status RunMaintain() {
   if (!options.ok()) return options.status();
   std::vector<storage::MaintenanceStep> steps = storage::RowMaintenance(*options);
   for (auto& step : storage::TableMaintenance(*options)) steps.push_back(std::move(step));
-  storage::SilenceWatch silence_watch;
+  storage::SilenceWatch silence_watch(/*max_backends=*/2);
   storage::Session session(storage::MaintenanceSession(*owner, silence_watch));
   absl::Status failed;
   for (const storage::MaintenanceStep& step : steps) {

@@ -291,6 +291,8 @@ absl::StatusOr<ServerOptions> ServerOptionsFromFlags() {
   // An export runs for as long as its client reads; StreamWriter ends those that stall.
   options.export_executor.session.scans_tables = true;
   options.export_executor.session.statement_timeout = absl::ZeroDuration();
+  options.export_executor.session.silence_limit =
+      std::max(options.executor.session.silence_limit, storage::kMaxExportSilence);
   options.export_executor.session.idle_in_transaction_timeout = absl::ZeroDuration();
   options.export_stall_timeout = absl::GetFlag(FLAGS_export_stall_timeout);
   options.ingest_executor = options.executor;

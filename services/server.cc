@@ -159,6 +159,13 @@ class Health {
   absl::Status status_ = absl::UnavailableError("the database was not reached yet");
 };
 
+// Twice as many as it works with: each one may be replaced once while it stands still.
+size_t MaxBackends(const ServerOptions& options) {
+  constexpr size_t kOthers = 3;  // The feed's, and those of both kinds of maintenance.
+  return 2 * (options.executor.connections + options.export_executor.connections +
+              options.ingest_executor.connections + kOthers);
+}
+
 // How long the process may take to end after the drain.
 constexpr absl::Duration kPatienceAfterDrain = absl::Seconds(4);
 
@@ -202,7 +209,7 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
   if (!credentials.ok()) return credentials.status();
 
   const auto registry = std::make_shared<prometheus::Registry>();
-  storage::SilenceWatch silence_watch(CountedAbandonment(*registry));
+  storage::SilenceWatch silence_watch(MaxBackends(options), CountedAbandonment(*registry));
   const auto counted = [&](storage::ExecutorOptions executor_options, const char* name) {
     executor_options.session.silence_watch = &silence_watch;
     return Counted(std::move(executor_options), name, *registry);
@@ -290,7 +297,8 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
 
   const storage::DatabaseMonitor monitor(
       options.executor.session.dsn, storage::Migrations().back().version,
-      [&](const absl::Status& status) { OnDatabaseLook(status, executors, health); });
+      [&](const absl::Status& status) { OnDatabaseLook(status, executors, health); },
+      &silence_watch);
   std::unique_ptr<AdminServer> admin;
   if (!options.admin_address.empty()) {
     auto started = AdminServer::Start(

@@ -123,7 +123,7 @@ class UnaryMethod<Request, Response>::Call final : public grpc::ServerUnaryReact
   // The outcome of a ride.
   void Arrive(const absl::StatusOr<Response>& result) {
     if (!storage::IsUnfinished(result.status())) return Answer(result);
-    const absl::Status submitted = method_.executor_.Submit(this);
+    const absl::Status submitted = method_.executor_.SubmitAdmitted(this);
     if (!submitted.ok()) Answer(submitted);
   }
 

@@ -30,7 +30,7 @@ absl::Status Batcher::Add(Rider* rider) {
   of_key.push_back(rider);
   rider->waiting_ = true;
   ++waiting_count_;
-  const absl::Status sent = Send(&Executor::Submit);
+  const absl::Status sent = Send();
   // Others that wait have a turn under way, which looks after them.
   if (!sent.ok()) Forget(rider);
   return sent;
@@ -46,13 +46,13 @@ void Batcher::Cancel(Rider* rider) {
   rider->Drop(absl::CancelledError("call cancelled by the client"));
 }
 
-absl::Status Batcher::Send(absl::Status (Executor::*submit)(Job*)) {
+absl::Status Batcher::Send() {
   if (waiting_count_ == 0 || rides_ >= options_.concurrent_rides) return absl::OkStatus();
   const auto turn =
       std::find_if(turns_.begin(), turns_.end(), [](const auto& t) { return t->idle; });
   // Else the first that is done with telling its outcome goes again.
   if (turn == turns_.end()) return absl::OkStatus();
-  const absl::Status submitted = (executor_.*submit)(turn->get());
+  const absl::Status submitted = executor_.SubmitAdmitted(turn->get());
   if (!submitted.ok()) return submitted;
   (*turn)->idle = false;
   ++rides_;
@@ -67,14 +67,13 @@ void Batcher::Take(Turn& turn, Session& session) {
   if (!riders.empty()) tell = ride_(session, riders);
   lock.lock();
   --rides_;
-  // The connection is about to be free, however full the executor's queue is.
-  const absl::Status next = Send(&Executor::SubmitNext);
+  const absl::Status next = Send();
   if (!next.ok()) DropAll(lock, next);
   lock.unlock();
   if (tell != nullptr) tell();
   lock.lock();
   turn.idle = true;
-  const absl::Status sent = Send(&Executor::SubmitNext);
+  const absl::Status sent = Send();
   if (!sent.ok()) {
     // Not idle before the last rider was told: the destructor may follow at once.
     turn.idle = false;

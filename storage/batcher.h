@@ -56,8 +56,9 @@ class Batcher {
   Batcher(const Batcher&) = delete;
   Batcher& operator=(const Batcher&) = delete;
 
-  // Returns what Executor::Submit does, CANCELLED if the rider was cancelled before; then the rider
-  // is neither taken along nor dropped.
+  // Returns RESOURCE_EXHAUSTED if `queue_limit` riders wait, CANCELLED if the rider was cancelled
+  // before, and UNAVAILABLE as Executor::Submit does; then the rider is neither taken along nor
+  // dropped.
   absl::Status Add(Rider* rider);
 
   // Drops the rider if it waits.
@@ -82,9 +83,9 @@ class Batcher {
   void TurnBack(Turn& turn, const absl::Status& why);
 
   // The rest is called with mutex_ held.
-  // Sends an idle turn, by Executor::Submit or SubmitNext, if riders wait and there is room in the
-  // database.
-  absl::Status Send(absl::Status (Executor::*submit)(Job*));
+  // Sends an idle turn if riders wait and there is room in the database. The executor takes it
+  // however full its queue is: the turns are few, and queue_limit bounds those who wait for them.
+  absl::Status Send();
   // Lets go of `lock` while it tells them.
   void DropAll(std::unique_lock<std::mutex>& lock, const absl::Status& why);
   std::vector<Rider*> Board();

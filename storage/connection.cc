@@ -22,10 +22,12 @@ Connection::Connection(const DsnSource& dsn, SilenceWatch* watch,
     : connection_base(policy_), policy_(DsnNow(dsn)), watch_(watch) {
   if (watch_ != nullptr && !watch_->MayConnect()) {
     throw pqxx::broken_connection(
-        "too many connections were ended because the database did not answer on them");
+        "too many connections were ended because the database did not answer on them, and are "
+        "there yet");
   }
   init();
   if (watch_ == nullptr) return;
+  backend_pid_ = PQbackendPID(raw());
   PQregisterEventProc(raw(), &Connection::OnEvent, "energy-sites", this);
   watch_->Add(this, silence_limit);
 }

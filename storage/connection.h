@@ -63,6 +63,8 @@ class Connection final : public pqxx::connection_base {
   // database was asked to do it may still do later.
   void Abandon();
   bool abandoned() const { return abandoned_; }
+  // The process in the database that serves it. Constant.
+  int backend_pid() const { return backend_pid_; }
 
  private:
   struct Policy final : pqxx::connect_direct {
@@ -84,6 +86,7 @@ class Connection final : public pqxx::connection_base {
 
   Policy policy_;
   SilenceWatch* const watch_;
+  int backend_pid_ = 0;
   std::atomic<uint64_t> progress_ = 0;
   std::atomic<bool> abandoned_ = false;
 };

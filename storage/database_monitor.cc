@@ -6,9 +6,13 @@
 #include <chrono>
 #include <cstdlib>
 #include <optional>
+#include <set>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 
@@ -45,10 +49,12 @@ absl::Status NoAnswer() { return absl::UnavailableError("the database does not a
 
 }  // namespace
 
-DatabaseMonitor::DatabaseMonitor(DsnSource dsn, int schema_version, OnLook on_look)
+DatabaseMonitor::DatabaseMonitor(DsnSource dsn, int schema_version, OnLook on_look,
+                                 SilenceWatch* silence_watch)
     : dsn_(std::move(dsn)),
       schema_version_(schema_version),
       on_look_(std::move(on_look)),
+      silence_watch_(silence_watch),
       thread_([this] { Watch(); }) {}
 
 DatabaseMonitor::~DatabaseMonitor() {
@@ -88,6 +94,7 @@ absl::Status DatabaseMonitor::Look() {
     if (status.ok()) status = AskVersion(deadline);
   }
   if (status.ok()) AskFacts(deadline);
+  if (status.ok()) AskAbandonedBackends(deadline);
   return status;
 }
 
@@ -144,6 +151,27 @@ void DatabaseMonitor::AskFacts(absl::Time deadline) {
   facts_.standbys = number(1);
   const bool unseen = facts_.standbys > 0 && PQgetisnull(row->get(), 0, 2) != 0;
   facts_.replication_lag_bytes = unseen ? DatabaseFacts::kUnknown : number(2);
+}
+
+void DatabaseMonitor::AskAbandonedBackends(absl::Time deadline) {
+  if (silence_watch_ == nullptr || connection_ == nullptr) return;
+  std::set<int> ended = silence_watch_->abandoned_backends();
+  if (ended.empty()) return;
+  const absl::StatusOr<PgResult> row =
+      Ask(absl::StrCat("SELECT string_agg(pid::text, ',') FROM pg_catalog.pg_stat_activity "
+                       "WHERE pid IN (",
+                       absl::StrJoin(ended, ","), ")")
+              .c_str(),
+          deadline);
+  if (!row.ok()) {
+    if (PQtransactionStatus(connection_.get()) != PQTRANS_IDLE) connection_.reset();
+    return;
+  }
+  for (const absl::string_view pid : absl::StrSplit(PQgetvalue(row->get(), 0, 0), ',')) {
+    int number = 0;
+    if (absl::SimpleAtoi(pid, &number)) ended.erase(number);
+  }
+  for (const int pid : ended) silence_watch_->ForgetBackend(pid);
 }
 
 absl::StatusOr<PgResult> DatabaseMonitor::Ask(const char* sql, absl::Time deadline) {

@@ -18,6 +18,7 @@
 #include "absl/time/time.h"
 #include "storage/connection.h"
 #include "storage/dsn.h"
+#include "storage/silence_watch.h"
 
 namespace energysites::storage {
 
@@ -42,8 +43,10 @@ class DatabaseMonitor {
   // and after every look while something is wrong.
   using OnLook = std::function<void(const absl::Status&)>;
 
-  // `schema_version` is the least that the database must have.
-  DatabaseMonitor(DsnSource dsn, int schema_version, OnLook on_look);
+  // `schema_version` is the least that the database must have. `silence_watch`, which may be null
+  // and else outlives the monitor, is told which abandoned backends have ended.
+  DatabaseMonitor(DsnSource dsn, int schema_version, OnLook on_look,
+                  SilenceWatch* silence_watch = nullptr);
   ~DatabaseMonitor();
   DatabaseMonitor(const DatabaseMonitor&) = delete;
   DatabaseMonitor& operator=(const DatabaseMonitor&) = delete;
@@ -62,12 +65,14 @@ class DatabaseMonitor {
   bool Wait(short events, absl::Time deadline) const;
   // Whether the database serves does not depend on what is asked here.
   void AskFacts(absl::Time deadline);
+  void AskAbandonedBackends(absl::Time deadline);
   // The one row that `sql` gives; UNAVAILABLE if there is none by the deadline.
   absl::StatusOr<PgResult> Ask(const char* sql, absl::Time deadline);
 
   const DsnSource dsn_;
   const int schema_version_;
   const OnLook on_look_;
+  SilenceWatch* const silence_watch_;
   std::unique_ptr<PGconn, decltype(&PQfinish)> connection_{nullptr, PQfinish};
   mutable std::mutex mutex_;
   std::condition_variable stop_;

@@ -20,6 +20,7 @@ constexpr char kSqlStateUrl[] = "energysites/sqlstate";
 constexpr char kFaultUrl[] = "energysites/fault";
 
 constexpr char kUnfinishedUrl[] = "energysites/unfinished";
+constexpr char kSilentUrl[] = "energysites/silent";
 
 constexpr char kDetailPrefix[] = "type.googleapis.com/";
 
@@ -236,11 +237,17 @@ absl::Status DatabaseUnavailable(absl::string_view why) {
 }
 
 absl::Status DatabaseSilent() {
-  return WithErrorInfo(
+  absl::Status status = WithErrorInfo(
       absl::DeadlineExceededError(
           "the database did not answer in time; a write may still take effect: read before you "
           "send it again, or send it again with the same request_id"),
       "DATABASE_SILENT");
+  status.SetPayload(kSilentUrl, absl::Cord());
+  return status;
+}
+
+bool IsDatabaseSilent(const absl::Status& status) {
+  return status.GetPayload(kSilentUrl).has_value();
 }
 
 absl::Status QueueFull() {

@@ -68,6 +68,7 @@ absl::Status DatabaseUnavailable(absl::string_view why);
 // DEADLINE_EXCEEDED without RetryInfo: the database gave no answer, and may still do what it was
 // asked for.
 absl::Status DatabaseSilent();
+bool IsDatabaseSilent(const absl::Status& status);
 
 // RESOURCE_EXHAUSTED with RetryInfo: as many calls wait as the server allows.
 absl::Status QueueFull();

@@ -44,7 +44,7 @@ Executor::~Executor() {
 
 absl::Status Executor::Submit(Job* job) { return Submit(job, queue_limit_ + workers_.size()); }
 
-absl::Status Executor::SubmitNext(Job* job) {
+absl::Status Executor::SubmitAdmitted(Job* job) {
   return Submit(job, std::numeric_limits<size_t>::max());
 }
 

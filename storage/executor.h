@@ -70,9 +70,8 @@ class Executor {
   // Returns CANCELLED, likewise, if the job was cancelled before.
   absl::Status Submit(Job* job);
 
-  // The same from the Run of another job, whose place `job` takes: it fits even if the queue is
-  // full.
-  absl::Status SubmitNext(Job* job);
+  // The same, but takes the job even if the queue is full: for jobs whose number the caller bounds.
+  absl::Status SubmitAdmitted(Job* job);
 
   // Queues the job again, from its own Run and as the last thing there: it has more to do, and
   // others go first. Takes it even if the queue is full; drops it if it was cancelled meanwhile.

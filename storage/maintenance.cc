@@ -51,6 +51,24 @@ absl::StatusOr<std::string> Report(const char* done, const absl::StatusOr<int64_
   return count.ok() ? absl::StatusOr<std::string>(Said(done, *count)) : count.status();
 }
 
+// A site whose rows others hold does not keep the next ones waiting.
+absl::StatusOr<std::string> FinishDeletions(Session& session) {
+  const absl::StatusOr<std::vector<int64_t>> sites = FindAbandonedSites(session);
+  if (!sites.ok()) return sites.status();
+  int64_t parts = 0;
+  absl::Status failed;
+  for (const int64_t site : *sites) {
+    const auto continue_it = [&](int limit) -> absl::StatusOr<int64_t> {
+      const absl::StatusOr<bool> has_more = ContinueDeletion(session, site, limit);
+      if (!has_more.ok()) return has_more.status();
+      ++parts;
+      return *has_more ? limit : 0;
+    };
+    failed.Update(InPortions(kRowsDeletedAtOnce, continue_it, kMaxPortions).status());
+  }
+  return failed.ok() ? Report("parts of interrupted deletions:", parts) : failed;
+}
+
 }  // namespace
 
 Statements MaintenanceStatements() {
@@ -66,20 +84,7 @@ std::vector<MaintenanceStep> RowMaintenance(const MaintenanceOptions& options) {
          return Report("refolded buckets:", RefoldDirtyBuckets(session));
        },
        CountDirtyBuckets},
-      {"site_deletions",
-       [](Session& session) -> absl::StatusOr<std::string> {
-         int64_t parts = 0;
-         const absl::StatusOr<int64_t> rows = InPortions(
-             kRowsDeletedAtOnce,
-             [&](int limit) -> absl::StatusOr<int64_t> {
-               const absl::StatusOr<bool> continued = ContinueAbandonedDeletion(session, limit);
-               if (!continued.ok()) return continued.status();
-               parts += *continued;
-               return *continued ? limit : 0;
-             },
-             kMaxPortions);
-         return rows.ok() ? Report("parts of interrupted deletions:", parts) : rows.status();
-       }},
+      {"site_deletions", FinishDeletions},
       {"request_ids",
        [ttl = options.request_id_ttl](Session& session) {
          return Report(
@@ -121,7 +126,7 @@ SessionOptions MaintenanceSession(const DsnSource& dsn, SilenceWatch& silence_wa
 }
 
 bool IsPutOff(const absl::Status& status) {
-  return absl::IsAborted(status) || absl::IsDeadlineExceeded(status);
+  return absl::IsAborted(status) || (absl::IsDeadlineExceeded(status) && !IsDatabaseSilent(status));
 }
 
 absl::StatusOr<bool> TryLead(Session& session, const std::string& work) {

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "storage/errors.h"
 
 namespace energysites::storage {
 
@@ -23,7 +24,8 @@ absl::StatusOr<int64_t> InPortions(int largest, Portion portion,
   int64_t sum = 0;
   for (int i = 0; i < max_portions; ++i) {
     const absl::StatusOr<int64_t> done = portion(limit);
-    if (absl::IsDeadlineExceeded(done.status()) && limit > 1) {
+    // A portion on a connection that was abandoned may be done yet.
+    if (absl::IsDeadlineExceeded(done.status()) && !IsDatabaseSilent(done.status()) && limit > 1) {
       limit /= 2;
       continue;
     }

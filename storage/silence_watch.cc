@@ -1,6 +1,5 @@
 #include "storage/silence_watch.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "storage/connection.h"
@@ -12,10 +11,9 @@ constexpr std::chrono::milliseconds kPause(100);
 
 }  // namespace
 
-SilenceWatch::SilenceWatch(std::function<void()> on_abandoned, Now now)
-    : on_abandoned_(std::move(on_abandoned)),
-      now_(std::move(now)),
-      replacements_time_(now_()),
+SilenceWatch::SilenceWatch(size_t max_backends, std::function<void()> on_abandoned)
+    : max_backends_(max_backends),
+      on_abandoned_(std::move(on_abandoned)),
       thread_([this] { Run(); }) {}
 
 SilenceWatch::~SilenceWatch() {
@@ -39,7 +37,17 @@ void SilenceWatch::Remove(Connection* connection) {
 
 bool SilenceWatch::MayConnect() const {
   const std::lock_guard<std::mutex> lock(mutex_);
-  return ReplacementsLeft(now_()) >= 1;
+  return connections_.size() + abandoned_backends_.size() < max_backends_;
+}
+
+std::set<int> SilenceWatch::abandoned_backends() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return abandoned_backends_;
+}
+
+void SilenceWatch::ForgetBackend(int pid) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  abandoned_backends_.erase(pid);
 }
 
 void SilenceWatch::Run() {
@@ -54,7 +62,7 @@ void SilenceWatch::Run() {
 }
 
 int SilenceWatch::EndSilentConnections() {
-  const Clock::time_point now = now_();
+  const Clock::time_point now = Clock::now();
   int ended = 0;
   for (auto& [connection, entry] : connections_) {
     const uint64_t progress = connection->progress();
@@ -63,19 +71,11 @@ int SilenceWatch::EndSilentConnections() {
       entry.since = now;
     } else if (now - entry.since >= entry.limit && !connection->abandoned()) {
       connection->Abandon();
+      abandoned_backends_.insert(connection->backend_pid());
       ++ended;
     }
   }
-  if (ended > 0) {
-    replacements_ = ReplacementsLeft(now) - ended;
-    replacements_time_ = now;
-  }
   return ended;
-}
-
-double SilenceWatch::ReplacementsLeft(Clock::time_point now) const {
-  const std::chrono::duration<double> passed = now - replacements_time_;
-  return std::min<double>(kReplacements, replacements_ + passed / kReplacementPeriod);
 }
 
 }  // namespace energysites::storage

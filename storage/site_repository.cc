@@ -80,10 +80,10 @@ constexpr Statement kContinueDeletion = {"continue_deletion", R"sql(
   UPDATE sites SET delete_time = now() WHERE id = $1 AND delete_time IS NOT NULL RETURNING id
 )sql"};
 
-// A site whose deletion no call has continued for a time that is longer than a part of it takes.
-constexpr Statement kFindAbandonedSite = {"find_abandoned_site", R"sql(
+// Sites whose deletion no call has continued for a time that is longer than a part of it takes.
+constexpr Statement kFindAbandonedSites = {"find_abandoned_sites", R"sql(
   SELECT id FROM sites WHERE delete_time < now() - interval '10 seconds'
-  ORDER BY delete_time LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+  ORDER BY delete_time, id LIMIT 100
 )sql"};
 
 // The same for a transaction of maintenance. Finds nothing if a call goes on meanwhile.
@@ -174,7 +174,7 @@ Statements SiteRepository::AllStatements() {
   return {&kCreateSite,        &kGetSites,
           &kListSites,         &kUpdateSite,
           &kFindSiteToDelete,  &kMarkSite,
-          &kContinueDeletion,  &kFindAbandonedSite,
+          &kContinueDeletion,  &kFindAbandonedSites,
           &kLockAbandonedSite, &kDeleteSomeLiveData,
           &kDeleteSomeRollups, &kDeleteSomeDirtyBuckets,
           &kDeleteSite,        &kDeleteSiteDirtyBuckets,
@@ -267,16 +267,20 @@ absl::StatusOr<Empty> SiteRepository::Delete(const v1::DeleteSiteRequest& reques
   return DeletePart(session_, request.id(), kContinueDeletion, kRowsDeletedAtOnce);
 }
 
-absl::StatusOr<bool> ContinueAbandonedDeletion(Session& session, int limit) {
-  const auto id = session.Transact([](pqxx::work& tx) -> absl::StatusOr<int64_t> {
-    const pqxx::result found = tx.exec_prepared(kFindAbandonedSite.name);
-    return found.empty() ? 0 : found[0]["id"].as<int64_t>();
+absl::StatusOr<std::vector<int64_t>> FindAbandonedSites(Session& session) {
+  return session.Transact([](pqxx::work& tx) -> absl::StatusOr<std::vector<int64_t>> {
+    std::vector<int64_t> sites;
+    for (const pqxx::row& row : tx.exec_prepared(kFindAbandonedSites.name)) {
+      sites.push_back(row["id"].as<int64_t>());
+    }
+    return sites;
   });
-  if (!id.ok()) return id.status();
-  if (*id == 0) return false;
-  const absl::Status deleted = DeletePart(session, *id, kLockAbandonedSite, limit).status();
+}
+
+absl::StatusOr<bool> ContinueDeletion(Session& session, int64_t site_id, int limit) {
+  const absl::Status deleted = DeletePart(session, site_id, kLockAbandonedSite, limit).status();
   if (!deleted.ok() && !IsUnfinished(deleted)) return deleted;
-  return true;
+  return IsUnfinished(deleted);
 }
 
 }  // namespace energysites::storage

@@ -22,10 +22,13 @@ bool SiteExists(pqxx::transaction_base& tx, int64_t id);
 // Rows that a transaction of a deletion takes at most.
 constexpr int kRowsDeletedAtOnce = 5000;
 
-// Deletes a part of what a site has whose deletion was interrupted, up to `limit` rows in a
-// transaction. Returns false if there is no such site. Leaves sites alone whose DeleteSite is under
-// way, and may run in several processes at once.
-absl::StatusOr<bool> ContinueAbandonedDeletion(Session& session, int limit);
+// The sites whose deletion was interrupted, those that wait longest first, up to a hundred.
+absl::StatusOr<std::vector<int64_t>> FindAbandonedSites(Session& session);
+
+// Deletes a part of what such a site has, up to `limit` rows in a transaction. Returns whether
+// there is more. Leaves sites alone whose DeleteSite is under way, and may run in several processes
+// at once.
+absl::StatusOr<bool> ContinueDeletion(Session& session, int64_t site_id, int limit);
 
 // Takes valid requests only. A site that is being deleted counts as gone, but for Delete. Every
 // method may also return what Session::Transact does.

@@ -242,3 +242,20 @@ def test_reads_of_one_kind_ride_together_and_keep_their_verdicts(stubs, site):
                 assert got.id == expected
             else:
                 assert got == expected
+
+
+@pytest.mark.one_server("the queue is each process's own")
+def test_calls_that_leave_their_ride_are_not_refused(start_server, database):
+    """Regression: of a burst into a month that was not made yet, most were told QUEUE_FULL."""
+    server = start_server(database, flags=["--queue_limit=1", "--database_connections=2"])
+    stubs = server.stubs()
+    site_id = create_site(stubs).id
+    calls = [
+        stubs.live_data.CreateLiveDataEntry.future(
+            request(site_id, dt_stamp=stamp(JUNE + number), validate_only=number % 5 == 0),
+            timeout=60,
+        )
+        for number in range(200)
+    ]
+    assert [call.exception(60) for call in calls] == [None] * 200
+    stubs.close()

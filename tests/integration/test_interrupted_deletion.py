@@ -282,3 +282,21 @@ def test_maintenance_leaves_a_deletion_under_way_to_its_call(start_server, datab
     assert is_deleted(database, site_id)
     wait_until(lambda: runs(server, "site_deletions", "done") > before, 20, "rounds beside it")
     assert "site_deletions" not in server.log_text()
+
+
+def test_a_deletion_that_cannot_go_on_does_not_stop_others(start_server, database):
+    server = start_server(database, flags=["--maintenance_interval=100ms"])
+    stubs = server.stubs()
+    blocked, other = create_site(stubs).id, create_site(stubs).id
+    with database.connect() as holder:
+        holder.execute("BEGIN")
+        holder.execute(f"SELECT FROM sites WHERE id = {blocked} FOR KEY SHARE")
+        for site_id, minutes in ((blocked, 2), (other, 1)):
+            database.query(
+                f"UPDATE sites SET delete_time = now() - interval '{minutes} minutes'"
+                f" WHERE id = {site_id} RETURNING id"
+            )
+        remaining = "SELECT id FROM sites ORDER BY id"
+        wait_until(lambda: database.query(remaining) == [(blocked,)], 20, "the other site is gone")
+    wait_until(lambda: not database.query(remaining), 20, "the site is gone when it is let go")
+    stubs.close()

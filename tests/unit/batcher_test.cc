@@ -188,6 +188,31 @@ TEST_F(BatcherTest, AFullExecutorDoesNotRefuseTheNextRide) {
   EXPECT_THAT(line.rides(), ElementsAre(ElementsAre(1, 2, 3, 4)));
 }
 
+// Regression: calls that came while a group was under way were refused, if there was room for one
+// more group and the executor's queue was full.
+TEST_F(BatcherTest, WhoComesDuringARideWaitsForTheNext) {
+  struct IdleJob : Job {
+    void Run(Session&) override {}
+    void Drop(absl::Status) override {}
+  };
+  ExecutorOptions options;
+  options.connections = 1;
+  options.queue_limit = 3;
+  Executor executor(options);
+  std::vector<std::unique_ptr<IdleJob>> others;
+  Line line(executor, {10, /*concurrent_rides=*/2, 100});
+  line.HoldFirstRide();
+  absl::Status full;
+  while (full.ok()) {
+    others.push_back(std::make_unique<IdleJob>());
+    full = executor.Submit(others.back().get());
+  }
+  auto riders = Riders({1, 2});
+  for (auto& rider : riders) EXPECT_THAT(line.batcher().Add(rider.get()), IsOk());
+  line.Release();
+  for (auto& rider : riders) EXPECT_THAT(rider->Wait(), IsOk());
+}
+
 // Regression of the executor's kind: work of a client that has left was begun.
 TEST_F(BatcherTest, WhoWasCancelledBeforeDoesNotRide) {
   Line line(executor_, {10, 1, 100});

@@ -255,7 +255,7 @@ TEST(ExecutorTest, AJobThatWasCancelledBeforeIsRefused) {
   TestJob job;
   executor.Cancel(&job);
   EXPECT_THAT(executor.Submit(&job), StatusIs(absl::StatusCode::kCancelled));
-  EXPECT_THAT(executor.SubmitNext(&job), StatusIs(absl::StatusCode::kCancelled));
+  EXPECT_THAT(executor.SubmitAdmitted(&job), StatusIs(absl::StatusCode::kCancelled));
 }
 
 TEST(ExecutorTest, ACancelledJobIsNotRequeued) {

@@ -15,6 +15,7 @@
 #include "google/protobuf/empty.pb.h"
 #include "google/rpc/error_details.pb.h"
 #include "gtest/gtest.h"
+#include "storage/database_monitor.h"
 #include "storage/live_data_export.h"
 #include "tests/support/matchers.h"
 #include "tests/support/postgres.h"
@@ -27,9 +28,11 @@ using std::chrono::milliseconds;
 using testing_support::DatabaseTest;
 using testing_support::DetailOf;
 using testing_support::IsOk;
+using testing_support::kApp;
 using testing_support::StatusIs;
 
 constexpr absl::Duration kLimit = absl::Milliseconds(400);
+constexpr size_t kMaxBackends = 10;
 
 class SilenceWatchTest : public DatabaseTest {
  protected:
@@ -55,7 +58,7 @@ class SilenceWatchTest : public DatabaseTest {
 // Regression: a call on a backend that stood still waited for ever, and health said SERVING.
 TEST_F(SilenceWatchTest, ASilentConnectionIsEndedAndReplaced) {
   std::atomic<int> abandoned = 0;
-  SilenceWatch watch([&] { ++abandoned; });
+  SilenceWatch watch(kMaxBackends, [&] { ++abandoned; });
   Session session(Options(watch));
   const absl::Status status = Run(session, {"SELECT pg_sleep(60)"});
   EXPECT_THAT(status, StatusIs(absl::StatusCode::kDeadlineExceeded));
@@ -67,7 +70,7 @@ TEST_F(SilenceWatchTest, ASilentConnectionIsEndedAndReplaced) {
 }
 
 TEST_F(SilenceWatchTest, ATransactionMayTakeLongerThanEachOfItsStatements) {
-  SilenceWatch watch;
+  SilenceWatch watch(kMaxBackends);
   Session session(Options(watch));
   const std::vector<std::string> statements(10, "SELECT pg_sleep(0.1)");
   EXPECT_THAT(Run(session, statements), IsOk());
@@ -80,7 +83,7 @@ TEST_F(SilenceWatchTest, ASlowReaderOfAnExportIsNotSilence) {
                                 pv_notification, bio_notification, cro_notification)
          SELECT n, (SELECT id FROM sites), 'epoch', 1, 1, 1, true, true, true
          FROM generate_series(1, 3) AS n)");
-  SilenceWatch watch;
+  SilenceWatch watch(kMaxBackends);
   Session session(Options(watch));
   LiveDataRange range;
   range.begin = Moment::BeforeAll();
@@ -99,7 +102,7 @@ TEST_F(SilenceWatchTest, ASlowReaderOfAnExportIsNotSilence) {
 
 TEST_F(SilenceWatchTest, AnIdleConnectionIsNotSilent) {
   std::atomic<int> abandoned = 0;
-  SilenceWatch watch([&] { ++abandoned; });
+  SilenceWatch watch(kMaxBackends, [&] { ++abandoned; });
   Session idle(Options(watch)), silent(Options(watch));
   ASSERT_THAT(Run(idle, {"SELECT 1"}), IsOk());
   EXPECT_THAT(Run(silent, {"SELECT pg_sleep(60)"}), StatusIs(absl::StatusCode::kDeadlineExceeded));
@@ -108,22 +111,45 @@ TEST_F(SilenceWatchTest, AnIdleConnectionIsNotSilent) {
 }
 
 // Each backend that stands still counts against max_connections.
-TEST_F(SilenceWatchTest, ReplacementsAreBounded) {
-  std::atomic<int64_t> skipped_seconds = 0;
-  SilenceWatch watch(
-      nullptr, [&] { return SilenceWatch::Clock::now() + std::chrono::seconds(skipped_seconds); });
+TEST_F(SilenceWatchTest, BackendsAreBounded) {
+  SilenceWatch watch(/*max_backends=*/5);
   std::vector<std::unique_ptr<Session>> sessions;
   std::vector<std::future<absl::Status>> runs;
-  for (int i = 0; i < SilenceWatch::kReplacements; ++i) {
+  for (int i = 0; i < 4; ++i) {
     sessions.push_back(std::make_unique<Session>(Options(watch)));
     runs.push_back(std::async(std::launch::async, [&session = *sessions.back()] {
       return Run(session, {"SELECT pg_sleep(60)"});
     }));
   }
   for (auto& run : runs) EXPECT_THAT(run.get(), StatusIs(absl::StatusCode::kDeadlineExceeded));
-  EXPECT_THAT(Run(*sessions[0], {"SELECT 1"}), StatusIs(absl::StatusCode::kUnavailable));
-  skipped_seconds = 2 * SilenceWatch::kReplacementPeriod.count();
+  EXPECT_EQ(watch.abandoned_backends().size(), 4);
   EXPECT_THAT(Run(*sessions[0], {"SELECT 1"}), IsOk());
+  EXPECT_THAT(Run(*sessions[1], {"SELECT 1"}), StatusIs(absl::StatusCode::kUnavailable));
+
+  // The monitor sees when they have ended.
+  const DatabaseMonitor monitor(
+      Dsn(kApp), 1, [](const absl::Status&) {}, &watch);
+  Ask("SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity"
+      " WHERE query = 'SELECT pg_sleep(60)' AND datname = current_database()");
+  while (!watch.abandoned_backends().empty()) std::this_thread::yield();
+  EXPECT_THAT(Run(*sessions[1], {"SELECT 1"}), IsOk());
+}
+
+TEST_F(SilenceWatchTest, BackendsThatStandStillAreNotForgotten) {
+  SilenceWatch watch(/*max_backends=*/10);
+  Session session(Options(watch)), other(Options(watch));
+  auto run = std::async(std::launch::async, [&] { return Run(other, {"SELECT pg_sleep(60)"}); });
+  EXPECT_THAT(Run(session, {"SELECT pg_sleep(61)"}), StatusIs(absl::StatusCode::kDeadlineExceeded));
+  EXPECT_THAT(run.get(), StatusIs(absl::StatusCode::kDeadlineExceeded));
+  const DatabaseMonitor monitor(
+      Dsn(kApp), 1, [](const absl::Status&) {}, &watch);
+  Ask("SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity"
+      " WHERE query = 'SELECT pg_sleep(60)' AND datname = current_database()");
+  while (watch.abandoned_backends().size() == 2) std::this_thread::yield();
+  const std::string left =
+      Ask("SELECT pid FROM pg_stat_activity"
+          " WHERE query = 'SELECT pg_sleep(61)' AND datname = current_database()");
+  EXPECT_THAT(watch.abandoned_backends(), testing::ElementsAre(std::stoi(left)));
 }
 
 // Regression: a database that stands still held a call without a deadline for ever.
