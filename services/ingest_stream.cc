@@ -269,7 +269,7 @@ absl::Status IngestMethod::Stream::TakeBatch(std::unique_ptr<Batch> batch) {
     if (repeat.ok()) news_ = true;
     return repeat;
   }
-  hashes_.Add(next_sequence_, batch->hash());
+  hashes_.Add(batch->hash());
   batch->SetHashes(hashes_);
   ++next_sequence_;
   waiting_.push_back(std::move(batch));

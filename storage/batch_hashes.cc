@@ -1,5 +1,7 @@
 #include "storage/batch_hashes.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "storage/errors.h"
 
@@ -8,26 +10,35 @@ namespace {
 
 constexpr size_t kHashBytes = 16;
 
+constexpr char kUnknownHash[kHashBytes] = {};
+
 }  // namespace
 
-void BatchHashes::Add(int64_t sequence, absl::string_view hash) {
-  // After batches that a server version without hashes committed.
-  if (sequence != last_sequence_ + 1) bytes_.clear();
-  last_sequence_ = sequence;
-  bytes_ = absl::StrCat(hash.substr(0, kHashBytes), bytes_);
-  if (bytes_.size() > kMaxHashes * kHashBytes) bytes_.resize(kMaxHashes * kHashBytes);
+BatchHashes::BatchHashes(int64_t committed_sequence, int64_t hashed_sequence,
+                         absl::string_view bytes)
+    : last_sequence_(committed_sequence), bytes_(bytes) {
+  const auto unknown = static_cast<size_t>(committed_sequence - hashed_sequence);
+  Prepend(std::string(std::min(unknown, kMaxHashes) * kHashBytes, '\0'));
+}
+
+void BatchHashes::Add(absl::string_view hash) {
+  ++last_sequence_;
+  Prepend(hash.substr(0, kHashBytes));
 }
 
 absl::Status BatchHashes::CheckRepeat(int64_t sequence, absl::string_view hash) const {
-  if (sequence > last_sequence_) return absl::OkStatus();
-  const size_t hashes = bytes_.size() / kHashBytes;
-  const uint64_t age = static_cast<uint64_t>(last_sequence_ - sequence);
-  if (age < hashes) {
-    const absl::string_view known = absl::string_view(bytes_).substr(age * kHashBytes, kHashBytes);
-    return known == hash.substr(0, kHashBytes) ? absl::OkStatus() : IngestSequenceReused(sequence);
-  }
-  // With fewer hashes than are kept, none was dropped.
-  return hashes < kMaxHashes ? absl::OkStatus() : IngestSequenceTooOld(sequence, kMaxHashes);
+  const auto age = static_cast<size_t>(last_sequence_ - sequence);
+  if (age >= kMaxHashes) return IngestSequenceTooOld(sequence, kMaxHashes);
+  const size_t position = age * kHashBytes;
+  if (position >= bytes_.size()) return absl::OkStatus();
+  const absl::string_view known = absl::string_view(bytes_).substr(position, kHashBytes);
+  if (known == absl::string_view(kUnknownHash, kHashBytes)) return absl::OkStatus();
+  return known == hash.substr(0, kHashBytes) ? absl::OkStatus() : IngestSequenceReused(sequence);
+}
+
+void BatchHashes::Prepend(absl::string_view hashes) {
+  bytes_ = absl::StrCat(hashes, bytes_);
+  if (bytes_.size() > kMaxHashes * kHashBytes) bytes_.resize(kMaxHashes * kHashBytes);
 }
 
 }  // namespace energysites::storage

@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
-#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
@@ -15,28 +14,34 @@ namespace energysites::storage {
 // Not safe for use from several threads at once.
 class BatchHashes {
  public:
-  // Hashes of older batches are dropped.
+  // Hashes of older batches are dropped, and these batches cannot be repeated.
   static constexpr size_t kMaxHashes = 64;
 
+  // Of a new session.
   BatchHashes() = default;
-  // `bytes` are those of bytes(), when `last_sequence` was the last batch.
-  BatchHashes(int64_t last_sequence, std::string bytes)
-      : last_sequence_(last_sequence), bytes_(std::move(bytes)) {}
+  // Of a session whose last committed batch is `committed_sequence`. `bytes` is what bytes()
+  // returned when `hashed_sequence` was the last batch. A server version without hashes committed
+  // the batches between the two.
+  BatchHashes(int64_t committed_sequence, int64_t hashed_sequence, absl::string_view bytes);
 
-  // `hash` has at least 16 bytes, of which the first 16 are kept.
-  void Add(int64_t sequence, absl::string_view hash);
+  // Adds the next batch. `hash` has at least 16 bytes, of which the first 16 are kept.
+  void Add(absl::string_view hash);
 
-  // For a batch whose sequence number was used before. Returns OK if its hash is the one that was
-  // added, or if a server version without hashes committed it; ALREADY_EXISTS if its hash is
-  // another one; FAILED_PRECONDITION if its hash was dropped.
+  // For a batch whose sequence number was used before. Returns FAILED_PRECONDITION if it is not one
+  // of the last kMaxHashes batches; ALREADY_EXISTS if its hash differs from the one that was added;
+  // else OK, also if no hash is known because a server version without hashes committed the batch.
   absl::Status CheckRepeat(int64_t sequence, absl::string_view hash) const;
 
-  int64_t last_sequence() const { return last_sequence_; }
   const std::string& bytes() const { return bytes_; }
 
  private:
+  // Inserts one or several hashes before the others.
+  void Prepend(absl::string_view hashes);
+
   int64_t last_sequence_ = 0;
-  std::string bytes_;  // Newest first, those of consecutive batches.
+  // The hashes of the last batches, newest first. Those that are unknown are zero; at the end they
+  // may be missing.
+  std::string bytes_;
 };
 
 }  // namespace energysites::storage

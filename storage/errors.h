@@ -58,8 +58,8 @@ absl::Status IngestSessionForgotten();
 // session, and other content.
 absl::Status IngestSequenceReused(int64_t sequence);
 
-// FAILED_PRECONDITION: a repeated batch of IngestLiveData is older than the last `kept` batches, to
-// which repeats can be compared.
+// FAILED_PRECONDITION: a repeated batch of IngestLiveData is not one of the last `kept` batches of
+// the session.
 absl::Status IngestSequenceTooOld(int64_t sequence, size_t kept);
 
 // UNAVAILABLE with RetryInfo: the database cannot be reached; nothing is known to be stored.

@@ -141,7 +141,7 @@ absl::StatusOr<IngestRepository::Opened> IngestRepository::Open(const std::strin
     opened.session = {owner, name, row["stream"].as<int64_t>()};
     opened.committed_sequence = row["committed_sequence"].as<int64_t>();
     const pqxx::binarystring hashes(row["batch_hashes"]);
-    opened.hashes = {row["hashed_sequence"].as<int64_t>(), hashes.str()};
+    opened.hashes = {opened.committed_sequence, row["hashed_sequence"].as<int64_t>(), hashes.str()};
     // Going on would store again what the caller has sent before.
     if (acknowledged > opened.committed_sequence) {
       const bool is_new = opened.session.stream == 1;

@@ -93,23 +93,49 @@ def test_output_fields_and_refused_entries_of_a_repeat(stubs, site):
     assert resend(stubs, 1, sent).reason == "INGEST_SEQUENCE_REUSED"
 
 
-def test_batches_that_an_older_version_committed_are_acknowledged(stubs, database, site):
-    """An older version keeps no hashes, before an upgrade and while it runs beside this one."""
+def commit_by_an_older_version(database, sequence):
+    """By the statement of a version that knows no hashes."""
+    assert database.query(
+        "UPDATE ingest_sessions SET committed_sequence = %s, update_time = now() RETURNING 1",
+        (sequence,),
+    )
+
+
+def test_a_client_that_counts_anew_in_a_session_of_an_older_version(stubs, database, site):
+    """Regression: all numbers up to committed_sequence were acknowledged, whatever their content,
+    and the session never got a hash."""
+    Ingest(stubs).rest()
+    commit_by_an_older_version(database, HASHES_KEPT + 36)
+    for sequence in (1, 36):
+        failure = resend(stubs, sequence, numbered(site, sequence, 1))
+        assert (failure.code, failure.reason) == ("FAILED_PRECONDITION", "INGEST_SEQUENCE_TOO_OLD")
+        assert f"batch {sequence} " in failure.text and "committed_sequence" in failure.text
+    # What was in flight during the upgrade is acknowledged, and the session goes on.
+    assert_acknowledged(stubs, 37, numbered(site, 37, 1))
+    assert_acknowledged(stubs, 100, numbered(site, 100, 1))
+    commit(stubs, site, 101, 101)
+    assert numbers_stored(database) == [101]
+    assert resend(stubs, 37, numbered(site, 37, 1)).reason == "INGEST_SEQUENCE_TOO_OLD"
+    assert_acknowledged(stubs, 38, numbered(site, 38, 1))
+    assert resend(stubs, 101, numbered(site, 1, 1)).reason == "INGEST_SEQUENCE_REUSED"
+
+
+def test_hashes_are_kept_beside_batches_of_an_older_version(stubs, database, site):
+    """Regression: the first batch after those of an older version dropped all hashes, so that
+    batches that had been refused were acknowledged."""
     commit(stubs, site, 1, 3)
-    database.query("""UPDATE ingest_sessions SET hashed_sequence = DEFAULT, batch_hashes = DEFAULT
-                      RETURNING 1""")
-    assert_acknowledged(stubs, 1, numbered(site, 1, 1))
-    assert_acknowledged(stubs, 3, numbered(site, 3, 1))
-    commit(stubs, site, 4, 4)
-    assert_acknowledged(stubs, 1, numbered(site, 1, 1))
-    assert resend(stubs, 4, numbered(site, 100, 1)).reason == "INGEST_SEQUENCE_REUSED"
-    # An older version commits the next batch by its own statement.
-    database.query("UPDATE ingest_sessions SET committed_sequence = 5 RETURNING 1")
-    assert resend(stubs, 4, numbered(site, 100, 1)).reason == "INGEST_SEQUENCE_REUSED"
-    assert_acknowledged(stubs, 5, numbered(site, 5, 1))
+    commit_by_an_older_version(database, 5)
+    assert resend(stubs, 3, numbered(site, 100, 1)).reason == "INGEST_SEQUENCE_REUSED"
+    for sequence in (4, 5):
+        assert_acknowledged(stubs, sequence, numbered(site, sequence, 1))
     commit(stubs, site, 6, 6)
-    assert_acknowledged(stubs, 5, numbered(site, 5, 1))
-    assert resend(stubs, 6, numbered(site, 100, 1)).reason == "INGEST_SEQUENCE_REUSED"
+    for sequence in (1, 2, 3, 6):
+        failure = resend(stubs, sequence, numbered(site, 100, 1))
+        assert failure.reason == "INGEST_SEQUENCE_REUSED"
+        assert_acknowledged(stubs, sequence, numbered(site, sequence, 1))
+    for sequence in (4, 5):
+        assert_acknowledged(stubs, sequence, numbered(site, sequence, 1))
+    assert numbers_stored(database) == [1, 2, 3, 6]
 
 
 def test_the_first_answer_has_the_whole_committed_sequence(stubs, database, site):

@@ -16,14 +16,15 @@ std::string HashOf(int64_t content) {
   return hash;
 }
 
-BatchHashes OfBatches(int64_t first, int64_t last) {
+// Of a session whose batches 1 to `last` have been committed with hashes.
+BatchHashes OfBatches(int64_t last) {
   BatchHashes hashes;
-  for (int64_t i = first; i <= last; ++i) hashes.Add(i, HashOf(i));
+  for (int64_t i = 1; i <= last; ++i) hashes.Add(HashOf(i));
   return hashes;
 }
 
 TEST(BatchHashesTest, ComparesTheLastOnes) {
-  const BatchHashes hashes = OfBatches(1, kMax + 3);
+  const BatchHashes hashes = OfBatches(kMax + 3);
   EXPECT_EQ(hashes.bytes().size(), 16u * kMax);
   for (int64_t sequence = 4; sequence <= kMax + 3; ++sequence) {
     EXPECT_TRUE(hashes.CheckRepeat(sequence, HashOf(sequence)).ok()) << sequence;
@@ -35,22 +36,45 @@ TEST(BatchHashesTest, ComparesTheLastOnes) {
 }
 
 TEST(BatchHashesTest, AreTheSameAfterTheDatabase) {
-  const BatchHashes hashes = OfBatches(1, 5);
-  const BatchHashes read(hashes.last_sequence(), hashes.bytes());
+  const BatchHashes read(5, 5, OfBatches(5).bytes());
   EXPECT_TRUE(read.CheckRepeat(2, HashOf(2)).ok());
   EXPECT_TRUE(absl::IsAlreadyExists(read.CheckRepeat(5, HashOf(4))));
 }
 
-TEST(BatchHashesTest, BatchesOfAnOlderVersionAreNotCompared) {
-  EXPECT_TRUE(BatchHashes().CheckRepeat(9, HashOf(0)).ok());
-  // Batches 11 to 13 are of an older version that ran between two of this one.
-  BatchHashes hashes = OfBatches(10, 10);
-  EXPECT_TRUE(hashes.CheckRepeat(9, HashOf(0)).ok());
-  EXPECT_TRUE(hashes.CheckRepeat(12, HashOf(0)).ok());
-  hashes.Add(14, HashOf(14));
-  EXPECT_TRUE(hashes.CheckRepeat(10, HashOf(0)).ok());
-  EXPECT_TRUE(hashes.CheckRepeat(13, HashOf(0)).ok());
-  EXPECT_TRUE(absl::IsAlreadyExists(hashes.CheckRepeat(14, HashOf(0))));
+TEST(BatchHashesTest, OnlyTheLastBatchesOfAnOlderVersionMayBeRepeated) {
+  BatchHashes hashes(100, 0, "");
+  EXPECT_TRUE(absl::IsFailedPrecondition(hashes.CheckRepeat(1, HashOf(1))));
+  EXPECT_TRUE(absl::IsFailedPrecondition(hashes.CheckRepeat(100 - kMax, HashOf(0))));
+  for (int64_t sequence = 101 - kMax; sequence <= 100; ++sequence) {
+    EXPECT_TRUE(hashes.CheckRepeat(sequence, HashOf(sequence)).ok()) << sequence;
+  }
+  hashes.Add(HashOf(101));
+  EXPECT_TRUE(absl::IsFailedPrecondition(hashes.CheckRepeat(101 - kMax, HashOf(0))));
+  EXPECT_TRUE(hashes.CheckRepeat(102 - kMax, HashOf(0)).ok());
+  EXPECT_TRUE(absl::IsAlreadyExists(hashes.CheckRepeat(101, HashOf(0))));
+}
+
+TEST(BatchHashesTest, AreKeptBesideBatchesOfAnOlderVersion) {
+  // Batches 4 and 5 are of an older version.
+  BatchHashes hashes(5, 3, OfBatches(3).bytes());
+  for (int64_t last = 5; last < 3 + kMax; ++last) {
+    for (const int64_t sequence : {1, 2, 3}) {
+      // Batch 1 leaves the window before batch 3 does.
+      if (last - sequence >= kMax) continue;
+      EXPECT_TRUE(hashes.CheckRepeat(sequence, HashOf(sequence)).ok()) << last;
+      EXPECT_TRUE(absl::IsAlreadyExists(hashes.CheckRepeat(sequence, HashOf(0)))) << last;
+    }
+    EXPECT_TRUE(hashes.CheckRepeat(4, HashOf(0)).ok()) << last;
+    EXPECT_TRUE(hashes.CheckRepeat(5, HashOf(0)).ok()) << last;
+    hashes.Add(HashOf(last + 1));
+  }
+  EXPECT_TRUE(absl::IsFailedPrecondition(hashes.CheckRepeat(3, HashOf(3))));
+}
+
+TEST(BatchHashesTest, AreDroppedAfterManyBatchesOfAnOlderVersion) {
+  const BatchHashes hashes(3 + kMax, 3, OfBatches(3).bytes());
+  EXPECT_TRUE(absl::IsFailedPrecondition(hashes.CheckRepeat(3, HashOf(3))));
+  EXPECT_TRUE(hashes.CheckRepeat(4, HashOf(0)).ok());
 }
 
 }  // namespace
