@@ -146,6 +146,19 @@ bool IsWideText(absl::string_view text) {
          absl::StrContains(text.substr(0, 2), '\0');
 }
 
+// Whether `text` has no control characters other than white space: compressed bytes do have them.
+bool LooksLikeText(absl::string_view text) {
+  return absl::c_none_of(text, [](unsigned char character) {
+    return absl::ascii_iscntrl(character) && !absl::ascii_isspace(character);
+  });
+}
+
+// Whether `text` begins as an object or an array of JSON.
+bool BeginsJson(absl::string_view text) {
+  text = absl::StripLeadingAsciiWhitespace(text);
+  return absl::StartsWith(text, "{") || absl::StartsWith(text, "[");
+}
+
 // Of a header field that a message names.
 std::string Shown(absl::string_view value) {
   constexpr size_t kMaxBytes = 100;
@@ -157,7 +170,10 @@ std::string WhyNotJson(absl::string_view body, const BodyHeaders& headers, absl:
                        size_t offset) {
   const absl::string_view encoding = headers.content_encoding;
   const bool is_gzip = absl::StartsWith(body, "\x1F\x8B");
-  if (is_gzip || !(encoding.empty() || absl::EqualsIgnoreCase(encoding, "identity"))) {
+  const bool is_encoded = !encoding.empty() && !absl::EqualsIgnoreCase(encoding, "identity");
+  // A client may send a wrong Content-Encoding or Content-Type, and valid JSON is accepted with
+  // both. They are the fault only if the bytes agree with them.
+  if (is_gzip || (is_encoded && !LooksLikeText(body))) {
     return absl::StrCat("it is compressed (Content-Encoding: ",
                         encoding.empty() ? "none, but the bytes are gzip" : Shown(encoding),
                         "), which is not supported; send it uncompressed, without "
@@ -169,7 +185,7 @@ std::string WhyNotJson(absl::string_view body, const BodyHeaders& headers, absl:
   if (IsWideText(body)) return "it is UTF-16 or UTF-32; send UTF-8 without a byte order mark";
   const absl::string_view type =
       absl::StripAsciiWhitespace(headers.content_type.substr(0, headers.content_type.find(';')));
-  if (!type.empty() && !absl::EndsWithIgnoreCase(type, "json")) {
+  if (!type.empty() && !absl::EndsWithIgnoreCase(type, "json") && !BeginsJson(body)) {
     return absl::StrCat("it is ", Shown(type), "; send JSON with Content-Type: application/json");
   }
   const size_t zero = body.find('\0');

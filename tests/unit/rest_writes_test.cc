@@ -136,6 +136,7 @@ TEST_F(RestWritesTest, SaysWhyABodyIsNoJsonAndWhatToSend) {
   const std::string long_type = "a/\xFF" + std::string(200, 'x');
   std::string utf16;
   for (const char c : json) utf16 += {c, '\0'};
+  const BodyHeaders kForm = {"application/x-www-form-urlencoded", ""};
   const struct {
     std::string body;
     BodyHeaders headers;
@@ -154,6 +155,18 @@ TEST_F(RestWritesTest, SaysWhyABodyIsNoJsonAndWhatToSend) {
       {"{\"name\": \"\xE9\"}", {"application/json; charset=latin1", ""}, "send UTF-8 (byte "},
       {std::string("{\"name\": \"\0\"}", 13), {}, "has a U+0000 (byte 10)"},
       {"{\"name\": ", {"application/json", ""}, "Invalid value. (byte 9)"},
+      // What begins as JSON has a fault of JSON, whatever its type is said to be.
+      {R"({"name":"a","location":"x",})", kForm, "Missing a name for object member. (byte 27)"},
+      {" \n{\"name\" \"a\"}", kForm, "Missing a colon"},
+      {"[1,]", {"text/plain", ""}, "Invalid value. (byte 3)"},
+      {json + "x", kForm, "must not be followed by other values. (byte 13)"},
+      {"{\"name\": \"\xE9\"}", kForm, "send UTF-8 (byte "},
+      {"nullable=x", kForm, "it is application/x-www-form-urlencoded"},
+      {"true=x", kForm, "it is application/x-www-form-urlencoded"},
+      // Text is not compressed, whatever its encoding is said to be.
+      {R"({"name":"a",})", {"application/json", "gzip"}, "Missing a name for object member. (byte"},
+      {"\xEF\xBB\xBF" + json, {"application/json", "br"}, "begins with a byte order mark"},
+      {"name=x", {"application/x-www-form-urlencoded", "br"}, "it is application/x-www-form-urlen"},
   };
   for (const auto& one : cases) {
     const absl::Status status = writes_.Check("POST", "/v1/sites", one.body, one.headers);
