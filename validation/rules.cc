@@ -152,9 +152,11 @@ Compiled Pattern(const Declaration& declared) {
   const auto matches = [pattern](absl::string_view text) {
     return RE2::PartialMatch(re2::StringPiece(text.data(), text.size()), *pattern);
   };
-  // A + that is not escaped in a query arrives as a space.
+  // A + that is not escaped in a query arrives as a space: `Etc/GMT 2`.
   const auto lost_plus = [matches](absl::string_view text) {
-    return absl::StrContains(text, ' ') && !matches(text) &&
+    const size_t space = text.rfind(' ');
+    if (space == text.npos || space + 1 == text.size()) return false;
+    return text.find_first_not_of("0123456789", space + 1) == text.npos && !matches(text) &&
            matches(absl::StrReplaceAll(text, {{" ", "+"}}));
   };
   return Checks{

@@ -34,6 +34,14 @@ BODIES = {
         b"name=a&location=b", {"content-type": "application/x-www-form-urlencoded"},
         "it is application/x-www-form-urlencoded; send JSON with Content-Type: application/json",
     ),
+    "a fault in JSON that curl -d sends": (
+        b'{"name":"a","location":"x",}', {"content-type": "application/x-www-form-urlencoded"},
+        "a JSON object: Missing a name for object member. (byte 27)",
+    ),
+    "a fault in JSON that is not compressed": (
+        b'{"name":"a","location":"x",}', {"content-encoding": "gzip"},
+        "a JSON object: Missing a name for object member. (byte 27)",
+    ),
     "CSV": (b"name,location", {"content-type": "text/csv"}, "it is text/csv; send JSON"),
     "an array": (f"[{SITE}]".encode(), {}, "it is another JSON value; send {...}"),
 }  # fmt: skip
@@ -66,6 +74,7 @@ PLUS = "send + as %2B"
     [
         f"/v1/liveData?start_time={NOON}+02:00",
         f"/v1/liveData?endTime={NOON}+02:00&page_size=3",
+        "/v1/liveData?page_size=3&start_time=2024-05-01%2012%3A00%3A00.5+0200",
         f"/v1/liveData:download?format=csv&start_time={NOON}+02:00",
         f"/v1/liveData:aggregate?site_ids=1&start_time={NOON}Z&end_time={NOON}%2002:00&bucket=day",
         f"/v1/liveData:aggregate?site_ids=1&start_time={NOON}Z&end_time={NOON}Z&bucket=day"
@@ -79,7 +88,15 @@ def test_a_plus_that_the_query_turns_into_a_space(rest, path):
 
 def test_a_time_that_has_another_fault(rest):
     """The plus is not named where there is none, or where it is right."""
-    for value in (NOON, "2024-05-01", f"{NOON}%2B99:00"):
+    for value in (
+        NOON, "2024-05-01", f"{NOON}%2B99:00", "2024-05-01%2012:00:00Z", "2024-05-01+12:00:00Z",
+        "2024-05-01%2012:00", "2024-05-01%2012:00:00", f"{NOON}Z%20",
+    ):  # fmt: skip
         status = check(rest.get(f"/v1/liveData?start_time={value}"), 400, "INVALID_ARGUMENT")
         assert PLUS not in status.message, value
     assert rest.get(f"/v1/liveData?start_time={NOON}%2B02:00").ok
+    for zone in ("America/New%20York", "America/New+York", "Europe/Berlin%20"):
+        query = f"site_ids=1&start_time={NOON}Z&end_time={NOON}Z&bucket=day&time_zone={zone}"
+        answer = rest.get(f"/v1/liveData:aggregate?{query}")
+        status = check(answer, 400, "INVALID_ARGUMENT", "must match the pattern")
+        assert PLUS not in status.message, zone

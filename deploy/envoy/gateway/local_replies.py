@@ -75,8 +75,11 @@ def config(settings, contract):
 
 def bad_requests():
     """400 where Envoy's text does not name the cause, or what to send."""
-    # The transcoder reads + as a space, and says that the time has no valid offset.
-    time = r"[^?]*\?(.*&)?[^=&]*[tT]ime=[^&]*(\+|%20).*"
+    # The transcoder reads + as a space, and says that the time has no valid offset. Only an offset
+    # after a time of day had a + there: a space at another place is another fault.
+    time_of_day = "[0-9]{2}(:|%3[aA])[0-9]{2}((:|%3[aA])[0-9]{2}([.][0-9]+)?)?"
+    offset = "[0-9]{2}((:|%3[aA])?[0-9]{2})?"
+    time = rf"[^?]*\?(.*&)?[^=&]*[tT]ime=[^&]*{time_of_day}(\+|%20){offset}(&.*)?"
     original_path = {"name": "x-envoy-original-path", "string_match": {"safe_regex": {"regex": time}}}
     yield mapper(
         all_of(status(400), header(original_path)), "INVALID_ARGUMENT",
