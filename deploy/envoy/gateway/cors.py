@@ -1,4 +1,7 @@
-"""Which web pages may call: CORS. Callers that are not browsers are not affected."""
+"""Which web pages may read answers and send requests that need a preflight: CORS.
+
+CORS stops no simple request, such as a POST of text/plain, and no caller that is not a browser.
+"""
 
 from typed import config, typed
 
@@ -31,5 +34,5 @@ def policy(settings):
 def _origins(settings):
     if settings.cors_origins:
         return [{"exact": origin} for origin in settings.cors_origins]
-    # Without tokens any page that is allowed could read and write everything.
+    # Without tokens any page that is allowed could read everything and send every request.
     return [] if settings.jwt else [{"safe_regex": {"regex": _LOCALHOST}}]
