@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -59,10 +60,17 @@ std::string CsvField(absl::string_view text) {
 std::string EndLine(int64_t rows) { return absl::StrCat("# end ", rows, " rows"); }
 
 std::optional<int64_t> RowsOfEndLine(absl::string_view line) {
-  line = WithoutPadding(line);
+  // Most lines are rows, and end here.
+  if (!absl::StartsWith(line, "# end ") && !absl::StartsWith(line, "\"# end ")) return std::nullopt;
+  const absl::StatusOr<std::vector<std::string>> fields = SplitCsvLine(line);
+  if (!fields.ok()) return std::nullopt;
+  for (size_t i = 1; i < fields->size(); ++i) {
+    if (!(*fields)[i].empty()) return std::nullopt;
+  }
+  absl::string_view text = fields->front();
   int64_t rows = 0;
-  if (!absl::ConsumePrefix(&line, "# end ") || !absl::ConsumeSuffix(&line, " rows") ||
-      !absl::SimpleAtoi(line, &rows)) {
+  if (!absl::ConsumePrefix(&text, "# end ") || !absl::ConsumeSuffix(&text, " rows") ||
+      !absl::SimpleAtoi(text, &rows)) {
     return std::nullopt;
   }
   return rows;

@@ -24,7 +24,8 @@ std::string CsvField(absl::string_view text);
 // The last line of a complete download or export: `# end N rows`.
 std::string EndLine(int64_t rows);
 
-// The N of EndLine; nothing for another line. A spreadsheet may have added commas.
+// The N of EndLine; nothing for another line. A spreadsheet may have
+// added commas and quotes.
 std::optional<int64_t> RowsOfEndLine(absl::string_view line);
 
 // `line` without the commas at its end.

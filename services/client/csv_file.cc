@@ -34,14 +34,6 @@ std::string UnknownColumn(const std::string& name, const std::vector<CsvColumn>&
   return absl::StrCat("column ", Quoted(name), " must be written ", similar->name);
 }
 
-// Whether a part of the last field of `line` would be refused: a cut in a boolean, a time or a
-// quoted text is seen, but not a cut in a number or another text.
-bool CutWouldBeSeen(absl::string_view line) {
-  const std::string field = absl::AsciiStrToLower(line.substr(line.rfind(',') + 1));
-  return absl::EndsWith(line, "\"") || absl::EndsWith(field, "z") ||
-         (!field.empty() && (absl::StartsWith("true", field) || absl::StartsWith("false", field)));
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<CsvFile>> CsvFile::Open(std::string path,
@@ -67,6 +59,11 @@ absl::Status CsvFile::ReadHeader(const std::vector<CsvColumn>& columns) {
   const std::string expected = absl::StrCat("the header must be ", absl::StrJoin(names, ","));
   if (!*read) return error("the file is empty; ", expected);
   const absl::string_view line = absl::StripPrefix(line_, kByteOrderMark);
+  if (absl::StrContains(line, '\r')) {
+    return error(
+        "the lines end with CR alone (\"CSV (Macintosh)\"), and must end with LF or CRLF; ",
+        kSaveAsUtf8);
+  }
   for (const auto& [separator, name] : {std::pair(';', "semicolons"), std::pair('\t', "tabs")}) {
     if (absl::StrContains(line, separator) && !absl::StrContains(line, ',')) {
       return error("the columns are separated by ", name,
@@ -86,6 +83,7 @@ absl::Status CsvFile::ReadHeader(const std::vector<CsvColumn>& columns) {
     if (std::find(header->begin(), header->begin() + i, name) != header->begin() + i) {
       return error("column ", name, " stands twice");
     }
+    last_refuses_part_ = column->refuses_part;
     must_end_ = must_end_ || column->kind == CsvColumn::kOfDownloads;
   }
   for (const CsvColumn& column : columns) {
@@ -132,6 +130,10 @@ absl::StatusOr<std::optional<CsvRow>> CsvFile::Next() {
     row.status = fields.status();
     return row;
   }
+  // A comma, a quote and the type of the column show that the last field is complete.
+  const bool may_be_cut = !has_line_end_ && fields->size() == width_ &&
+                          !absl::EndsWith(line_, "\"") &&
+                          !(last_refuses_part_ && !fields->back().empty());
   while (fields->size() > width_ && fields->back().empty()) fields->pop_back();
   if (fields->size() != width_) {
     row.status = absl::InvalidArgumentError(
@@ -141,7 +143,7 @@ absl::StatusOr<std::optional<CsvRow>> CsvFile::Next() {
                          : "; numbers must have a decimal point, and a text with a comma must "
                            "be in double quotes"));
   } else {
-    if (!has_line_end_ && !CutWouldBeSeen(line_)) {
+    if (may_be_cut) {
       warning_ = absl::StrCat(path(), ":", line_number_,
                               ": warning: the last line has no line end and its last field is ",
                               Quoted(fields->back()),

@@ -21,6 +21,8 @@ struct CsvColumn {
   absl::string_view name;
   bool required = true;  // where the file is of this kind
   Kind kind = kOfAll;
+  // A part of a value is no value, as of a boolean or a timestamp.
+  bool refuses_part = false;
 };
 
 struct CsvRow {
@@ -72,6 +74,7 @@ class CsvFile {
   int64_t line_number_ = 0;
   int64_t rows_ = 0;
   bool must_end_ = false;
+  bool last_refuses_part_ = false;           // of the last column in the file
   size_t width_ = 0;                         // fields a row has in the file
   std::vector<std::optional<size_t>> from_;  // by column: its place in the file
 };

@@ -94,15 +94,20 @@ absl::StatusOr<bool> InputFile::BeginMember() {
     return true;
   }
   while (!ahead().empty()) {
-    const size_t zeros = std::min(ahead().find_first_not_of('\0'), ahead().size());
-    position_ += zeros;
-    if (!ahead().empty()) {
+    if (absl::StartsWith(ahead(), kGzipMagic)) {
+      return absl::DataLossError(absl::StrCat(
+          path_, ": byte ", offset(),
+          ": zero bytes stand before the gzip member that begins here; "
+          "copy or download the file again, or remove the zero bytes if nothing was there"));
+    }
+    if (ahead().front() != '\0') {
       return absl::DataLossError(absl::StrCat(
           path_, ": byte ", offset(),
           " belongs to no gzip member, although the file begins with one; compress the whole file, "
           "or remove what follows the last member"));
     }
-    if (absl::Status status = Fill(1); !status.ok()) return status;
+    position_ += std::min(ahead().find_first_not_of('\0'), ahead().size());
+    if (absl::Status status = Fill(kGzipMagic.size()); !status.ok()) return status;
   }
   return false;
 }

@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "energysites/v1/live_data.pb.h"
 #include "services/client/csv.h"
 #include "services/client/field_text.h"
 
@@ -51,6 +52,14 @@ const std::vector<CsvColumn>& LiveDataOrDownloadColumns() {
     // The service gives each entry new ones.
     all.push_back({"id", /*required=*/false, CsvColumn::kOfDownloads});
     all.push_back({"create_time", /*required=*/false, CsvColumn::kOfDownloads});
+    for (CsvColumn& column : all) {
+      const auto* const field = FieldOf(column, v1::LiveDataEntry::default_instance());
+      // The only message is Timestamp.
+      column.refuses_part =
+          field != nullptr &&
+          (field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_BOOL ||
+           field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_MESSAGE);
+    }
     return all;
   }());
   return columns;

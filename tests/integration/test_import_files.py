@@ -121,6 +121,17 @@ def test_a_damaged_gzip_file_is_an_error_with_its_offset(load, stubs, site_id):
         assert done.returncode == 1 and "the file is empty" in done.err, done.err
 
 
+def test_zero_bytes_between_gzip_members_are_named(load, stubs, site_id):
+    first, second = gzip.compress(HEADER + row(1)), gzip.compress(row(2))
+    for zeros in (1, 5, 300_000):
+        end = len(first) + zeros
+        done = load(first + bytes(zeros) + second)
+        assert done.returncode == 1
+        assert f"byte {end}: zero bytes stand before the gzip member" in done.err, done.err
+        assert "belongs to no gzip member" not in done.err and done.err.count("\n") == 1
+    assert stored(stubs, site_id) == []
+
+
 @pytest.mark.one_server("about the command, which calls no service")
 def test_a_file_that_cannot_be_read_is_an_error_and_no_crash(tmp_path):
     sites = tmp_path / "sites.csv"
@@ -157,13 +168,39 @@ def test_a_last_line_with_its_end_gives_no_warning(load, site_id):
     assert load(HEADER + row(1).strip()).err == ""
 
 
+def test_a_warning_of_a_last_line_follows_from_the_type_of_its_column(run, load, site_id):
+    """Regression: `Graz` and `t` counted as a complete timestamp and a part of a boolean."""
+    for location in ("Graz", "t", "true", "2024-06-01T08:00:00Z"):
+        content = f"name,location\nbt-cut-{location},{location}".encode()
+        done = run("--sites=/dev/stdin", input=content)
+        assert done.returncode == 0, done.err
+        assert "/dev/stdin:2: warning: the last line has no line end" in done.err, done.err
+        assert f'its last field is "{location}"' in done.err, done.err
+    # A part of a boolean or of a timestamp is an error of its own.
+    columns = [name for name in HEADER.decode().strip().split(",") if name != "dt_stamp"]
+    header = ",".join([*columns, "dt_stamp"]).encode() + b"\n"
+    fields = b"bt-csv,55.5,0.31,0.12,true,false,false,"
+    for stamp, returncode in ((b"2024-06-01T09:00:00Z", 0), (b"2024-06-01T09:00:00+02:00", 0),
+                              (b"2024-06-01T09:00:00", 1), (b"2024-06-01T09:00:00+02:0", 1)):  # fmt: skip
+        done = load(header + fields + stamp)
+        assert done.returncode == returncode and "warning: " not in done.err, done.err
+
+
 def test_a_download_that_a_spreadsheet_saved_comes_in_again(load, stubs, site_id):
     content = (CASES / "excel-end.csv").read_bytes().replace(b",105,", f",{site_id},".encode())
     done = load(content.replace(b"true", b"TRUE").replace(b"\n", b"\r\n"))
     assert (done.returncode, done.err) == (0, ""), done.err
     assert "live_data: 7 rows: 7 stored" in done.out
     assert all(entry.pv_notification for entry in stored(stubs, site_id))
+    # As text cells in quotes, too.
+    quoted = content.replace(b"# end 7 rows", b'"# end 7 rows"')
+    assert quoted != content
+    done = load(quoted)
+    assert (done.returncode, done.err) == (0, ""), done.err
+    assert "live_data: 7 rows: 0 stored, 7 stored before" in done.out
     # The marker still counts.
+    done = load(quoted.replace(b"# end 7 rows", b"# end 8 rows"))
+    assert done.returncode == 1 and "had 8 rows, the file has 7" in done.err
     done = load(content.replace(b"# end 7 rows", b"# end 8 rows"))
     assert done.returncode == 1 and "had 8 rows, the file has 7" in done.err
     lines = content.splitlines(keepends=True)
@@ -227,6 +264,9 @@ def test_other_separators_are_one_clear_line(run, load, site_id):
     assert "must be a comma" in done.err and done.err.count("\n") == 1
     done = load(HEADER.replace(b",", b"\t"))
     assert "separated by tabs" in done.err and done.err.count("\n") == 1
+    done = load((HEADER + row(1)).replace(b"\n", b"\r"))
+    assert done.returncode == 1 and done.err.count("\n") == 1, done.err
+    assert "live_data.csv:1: the lines end with CR alone" in done.err and "CSV UTF-8" in done.err
     done = run(f"--live_data={CASES}/deccomma.csv")
     assert done.returncode == 1 and done.err.count("\n") == 1
     assert "deccomma.csv:2: must have 8 columns, has 11" in done.err
