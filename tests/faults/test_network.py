@@ -144,4 +144,6 @@ def test_a_call_without_deadline_ends_while_the_database_swallows_it(
         ]
         codes = {call.exception(timeout=60).code().name for call in calls}
         report.at_most("all calls without a deadline ended", time.monotonic() - start, 20, "s")
-    assert codes == {"UNAVAILABLE"}
+    # Those that wait for a connection, and those whose connection was abandoned: a write of these
+    # could still take effect.
+    assert codes == {"UNAVAILABLE", "DEADLINE_EXCEEDED"}
