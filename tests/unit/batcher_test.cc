@@ -90,6 +90,36 @@ class Line {
   Batcher batcher_;
 };
 
+// An executor of one connection, with a queue that other jobs fill.
+class FullExecutor {
+ public:
+  Executor& executor() { return executor_; }
+
+  void Fill() {
+    absl::Status submitted;
+    while (submitted.ok()) {
+      others_.push_back(std::make_unique<IdleJob>());
+      submitted = executor_.Submit(others_.back().get());
+    }
+    ASSERT_THAT(submitted, StatusIs(absl::StatusCode::kResourceExhausted));
+  }
+
+ private:
+  struct IdleJob : Job {
+    void Run(Session&) override {}
+    void Drop(absl::Status) override {}
+  };
+  static ExecutorOptions OneThread() {
+    ExecutorOptions options;
+    options.connections = 1;
+    options.queue_limit = 3;
+    return options;
+  }
+
+  std::vector<std::unique_ptr<IdleJob>> others_;
+  Executor executor_{OneThread()};
+};
+
 class BatcherTest : public testing::Test {
  protected:
   static ExecutorOptions ThreeThreads() {
@@ -164,25 +194,12 @@ TEST_F(BatcherTest, RefusesWhatDoesNotFitIntoTheQueue) {
 // Regression: all calls that waited for the next group were refused if the executor's queue was
 // full when a group ended, although that very connection was free.
 TEST_F(BatcherTest, AFullExecutorDoesNotRefuseTheNextRide) {
-  struct IdleJob : Job {
-    void Run(Session&) override {}
-    void Drop(absl::Status) override {}
-  };
-  ExecutorOptions options;
-  options.connections = 1;
-  options.queue_limit = 3;
-  Executor executor(options);
-  std::vector<std::unique_ptr<IdleJob>> others;
-  Line line(executor, {10, 1, 100});
+  FullExecutor executor;
+  Line line(executor.executor(), {10, 1, 100});
   line.HoldFirstRide();
   auto riders = Riders({1, 2, 3, 4});
   for (auto& rider : riders) ASSERT_THAT(line.batcher().Add(rider.get()), IsOk());
-  absl::Status full;
-  while (full.ok()) {
-    others.push_back(std::make_unique<IdleJob>());
-    full = executor.Submit(others.back().get());
-  }
-  ASSERT_THAT(full, StatusIs(absl::StatusCode::kResourceExhausted));
+  executor.Fill();
   line.Release();
   for (auto& rider : riders) EXPECT_THAT(rider->Wait(), IsOk());
   EXPECT_THAT(line.rides(), ElementsAre(ElementsAre(1, 2, 3, 4)));
@@ -191,22 +208,10 @@ TEST_F(BatcherTest, AFullExecutorDoesNotRefuseTheNextRide) {
 // Regression: calls that came while a group was under way were refused, if there was room for one
 // more group and the executor's queue was full.
 TEST_F(BatcherTest, WhoComesDuringARideWaitsForTheNext) {
-  struct IdleJob : Job {
-    void Run(Session&) override {}
-    void Drop(absl::Status) override {}
-  };
-  ExecutorOptions options;
-  options.connections = 1;
-  options.queue_limit = 3;
-  Executor executor(options);
-  std::vector<std::unique_ptr<IdleJob>> others;
-  Line line(executor, {10, /*concurrent_rides=*/2, 100});
+  FullExecutor executor;
+  Line line(executor.executor(), {10, /*concurrent_rides=*/2, 100});
   line.HoldFirstRide();
-  absl::Status full;
-  while (full.ok()) {
-    others.push_back(std::make_unique<IdleJob>());
-    full = executor.Submit(others.back().get());
-  }
+  executor.Fill();
   auto riders = Riders({1, 2});
   for (auto& rider : riders) EXPECT_THAT(line.batcher().Add(rider.get()), IsOk());
   line.Release();
