@@ -189,9 +189,11 @@ absl::Status EntryNoLongerKept() {
 
 bool IsEntryNoLongerKept(const absl::Status& status) { return HasSqlState(status, "ES001"); }
 
-absl::Status EntryRefused() {
+absl::Status EntryRefused(const absl::Status& fault) {
+  const std::string state(fault.GetPayload(kSqlStateUrl).value_or(absl::Cord("unknown")));
   return WithErrorInfo(
-      absl::FailedPreconditionError("the database has a rule of its own that forbids this entry"),
+      absl::FailedPreconditionError(absl::StrCat(
+          "the database has a rule of its own that forbids this entry (SQLSTATE ", state, ")")),
       "ENTRY_REFUSED");
 }
 

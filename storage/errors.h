@@ -43,7 +43,8 @@ absl::Status RequestIdReused(absl::string_view request_id);
 absl::Status EntryNoLongerKept();
 
 // FAILED_PRECONDITION: the database refuses an entry that keeps all rules of the contract.
-absl::Status EntryRefused();
+// Names the SQLSTATE of `fault`, by which an operator finds the rule.
+absl::Status EntryRefused(const absl::Status& fault);
 
 // ABORTED: another stream has opened the session of IngestLiveData since.
 absl::Status IngestSessionTakenOver();

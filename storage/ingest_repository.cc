@@ -293,7 +293,7 @@ void IngestRepository::CopyPiece(pqxx::work& tx, RowIterator begin, RowIterator 
   tx.exec0(kUndoPiece);
   // Months are kept or dropped as a whole.
   if (end - begin == 1 || IsEntryNoLongerKept(fault)) {
-    const absl::Status why = IsEntryNoLongerKept(fault) ? fault : EntryRefused();
+    const absl::Status why = IsEntryNoLongerKept(fault) ? fault : EntryRefused(fault);
     for (auto row = begin; row != end; ++row) failures[row->index] = why;
     return;
   }
