@@ -93,8 +93,11 @@ absl::Status DatabaseMonitor::Look() {
     status = Connect(deadline);
     if (status.ok()) status = AskVersion(deadline);
   }
-  if (status.ok()) AskFacts(deadline);
-  if (status.ok()) AskAbandonedBackends(deadline);
+  if (!status.ok()) return status;
+  AskFacts(deadline);
+  AskAbandonedBackends(deadline);
+  // The next look can ask nothing while a question of this one is under way.
+  if (PQtransactionStatus(connection_.get()) != PQTRANS_IDLE) connection_.reset();
   return status;
 }
 
@@ -140,11 +143,7 @@ absl::Status DatabaseMonitor::AskVersion(absl::Time deadline) {
 
 void DatabaseMonitor::AskFacts(absl::Time deadline) {
   const absl::StatusOr<PgResult> row = Ask(kAskFacts, deadline);
-  if (!row.ok()) {
-    // No further question may be asked while one is under way.
-    if (PQtransactionStatus(connection_.get()) != PQTRANS_IDLE) connection_.reset();
-    return;
-  }
+  if (!row.ok()) return;
   const auto number = [&](int column) { return std::atof(PQgetvalue(row->get(), 0, column)); };
   const std::lock_guard<std::mutex> lock(mutex_);
   facts_.months_ahead = number(0);
@@ -154,7 +153,7 @@ void DatabaseMonitor::AskFacts(absl::Time deadline) {
 }
 
 void DatabaseMonitor::AskAbandonedBackends(absl::Time deadline) {
-  if (silence_watch_ == nullptr || connection_ == nullptr) return;
+  if (silence_watch_ == nullptr) return;
   std::set<int> ended = silence_watch_->abandoned_backends();
   if (ended.empty()) return;
   const absl::StatusOr<PgResult> row =
@@ -163,10 +162,7 @@ void DatabaseMonitor::AskAbandonedBackends(absl::Time deadline) {
                        absl::StrJoin(ended, ","), ")")
               .c_str(),
           deadline);
-  if (!row.ok()) {
-    if (PQtransactionStatus(connection_.get()) != PQTRANS_IDLE) connection_.reset();
-    return;
-  }
+  if (!row.ok()) return;
   for (const absl::string_view pid : absl::StrSplit(PQgetvalue(row->get(), 0, 0), ',')) {
     int number = 0;
     if (absl::SimpleAtoi(pid, &number)) ended.erase(number);
