@@ -67,7 +67,11 @@ PgResult CheckResult(PGconn* raw, PGresult* result, const std::string& query) {
   }
   const std::string message = PQerrorMessage(raw);
   if (PQstatus(raw) != CONNECTION_OK) throw pqxx::broken_connection(message);
-  const char* state = result == nullptr ? nullptr : PQresultErrorField(result, PG_DIAG_SQLSTATE);
+  const char* state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+  if (state != nullptr && absl::string_view(state) == "23514" &&
+      PQresultErrorField(result, PG_DIAG_CONSTRAINT_NAME) == nullptr) {
+    throw MissingPartition(message, query, state);
+  }
   throw pqxx::sql_error(message, query, state);
 }
 

@@ -93,7 +93,14 @@ class Connection final : public pqxx::connection_base {
 
 using PgResult = std::unique_ptr<PGresult, void (*)(PGresult*)>;
 
-// Takes the result of a libpq call; throws sql_error with its SQLSTATE, or broken_connection.
+// An insert for which the connection knows no partition. SQLSTATE 23514 is a broken CHECK, too, but
+// that one names its constraint.
+struct MissingPartition final : pqxx::sql_error {
+  using pqxx::sql_error::sql_error;
+};
+
+// Takes the result of a libpq call; throws MissingPartition, sql_error with its SQLSTATE, or
+// broken_connection.
 PgResult CheckResult(PGconn* raw, PGresult* result, const std::string& query);
 
 // Rows to the database by `COPY ... FROM STDIN`.

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "google/rpc/error_details.pb.h"
+#include "storage/connection.h"
 
 namespace energysites::storage {
 namespace {
@@ -19,6 +20,7 @@ constexpr char kSqlStateUrl[] = "energysites/sqlstate";
 // The words behind a status that tells callers less. Never sent to one.
 constexpr char kFaultUrl[] = "energysites/fault";
 
+constexpr char kMissingPartitionUrl[] = "energysites/missing-partition";
 constexpr char kUnfinishedUrl[] = "energysites/unfinished";
 constexpr char kSilentUrl[] = "energysites/silent";
 
@@ -266,6 +268,10 @@ absl::Status StatusFromException() {
   } catch (const pqxx::in_doubt_error& error) {
     return WithFault(
         DatabaseUnavailable("the connection to the database was lost during the commit"), error);
+  } catch (const MissingPartition& error) {
+    absl::Status status = StatusFromSqlError(error);
+    status.SetPayload(kMissingPartitionUrl, absl::Cord());
+    return status;
   } catch (const pqxx::sql_error& error) {
     return StatusFromSqlError(error);
   } catch (const pqxx::transaction_rollback& error) {
@@ -305,11 +311,13 @@ bool IsUnfinished(const absl::Status& status) {
 
 bool IsFaultOfEntry(const absl::Status& status) {
   const auto state = status.GetPayload(kSqlStateUrl);
-  if (!state.has_value() || *state == "23505") return false;
+  if (!state.has_value() || *state == "23505" || IsMissingPartition(status)) return false;
   // What no column of its type holds, what a constraint forbids, and entries that are too old.
   return state->StartsWith("22") || state->StartsWith("23") || IsEntryNoLongerKept(status);
 }
 
-bool IsMissingPartition(const absl::Status& status) { return HasSqlState(status, "23514"); }
+bool IsMissingPartition(const absl::Status& status) {
+  return status.GetPayload(kMissingPartitionUrl).has_value();
+}
 
 }  // namespace energysites::storage

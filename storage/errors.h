@@ -102,7 +102,8 @@ bool IsEntryNoLongerKept(const absl::Status& status);
 // Whether an insert failed because of what an entry holds, so that it may succeed without that one.
 bool IsFaultOfEntry(const absl::Status& status);
 
-// Whether an insert failed because its month has no partition.
+// Whether an insert failed because its connection knew no partition for the month: there is none, or
+// the connection's list of partitions is incomplete. The session has dropped the connection.
 bool IsMissingPartition(const absl::Status& status);
 
 }  // namespace energysites::storage

@@ -108,6 +108,9 @@ absl::Status Session::Fail() {
   if (abandoned) status = DatabaseSilent();
   // libpqxx would reconnect by itself, as a session without our settings.
   if (abandoned || absl::IsUnavailable(status)) Lose();
+  // A connection that reads the list of partitions while two months are attached can keep one that
+  // lacks the second, until the next is attached.
+  if (IsMissingPartition(status)) Replace(nullptr);
   return cancelled_ ? absl::CancelledError("call cancelled by the client") : status;
 }
 
