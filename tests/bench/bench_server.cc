@@ -4,9 +4,9 @@
 #include "energysites/v1/live_data.pb.h"
 #include "grpcpp/grpcpp.h"
 #include "grpcpp/impl/codegen/server_callback_handlers.h"
-#include "services/log.h"
-#include "services/options.h"
-#include "services/server.h"
+#include "services/operations/log.h"
+#include "services/server/options.h"
+#include "services/server/server.h"
 
 namespace energysites::bench {
 namespace {

@@ -12,12 +12,12 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "clients/cli/csv.h"
+#include "clients/cli/csv_file.h"
+#include "clients/cli/rows.h"
 #include "energysites/v1/configurations.pb.h"
 #include "energysites/v1/live_data.pb.h"
 #include "energysites/v1/sites.pb.h"
-#include "services/client/csv.h"
-#include "services/client/csv_file.h"
-#include "services/client/rows.h"
 #include "tests/fuzz/require.h"
 
 namespace energysites::fuzz {

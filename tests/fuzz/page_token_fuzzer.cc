@@ -7,7 +7,7 @@
 
 #include "absl/strings/escaping.h"
 #include "fuzzer/FuzzedDataProvider.h"
-#include "services/page_token.h"
+#include "services/rpc/page_token.h"
 #include "tests/fuzz/require.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -12,7 +12,7 @@
 
 #include "absl/strings/escaping.h"
 #include "google/protobuf/message.h"
-#include "services/errors.h"
+#include "services/errors/errors.h"
 #include "tests/fuzz/require.h"
 #include "tests/fuzz/storable.h"
 #include "validation/update_mask.h"

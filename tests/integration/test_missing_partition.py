@@ -5,6 +5,7 @@ from energysites.v1 import live_data_pb2
 
 from support.calls import create_entries, create_entry, create_site, entry, fail
 from support.ingest import Ingest, numbered, numbers_stored
+from support.process import wait_until
 
 
 def create(stubs, site, number):
@@ -16,7 +17,7 @@ def batch_create(stubs, site, number):
 
 
 def ingest(stubs, site, number):
-    stream = Ingest(stubs, session=f"meter {number}")
+    stream = Ingest(stubs, session=f"meter-{number}")
     stream.send(1, numbered(site, number, 1))
     last = stream.rest()[-1]
     assert (last.stored_entries, len(last.refused)) == (1, 0), last
@@ -75,3 +76,27 @@ def test_entries_are_not_refused_for_want_of_a_partition(stubs, database):
     again.send(1, [one])
     assert again.rest()[-1].stored_entries == 1
     create_entry(stubs, site, load_kwh=1)
+
+
+def test_connections_read_the_list_of_partitions_again_after_a_change(database, start_service):
+    """Not all of them have the month in a list that they read while it was attached."""
+    stubs = start_service(database, flags=("--maintenance_interval=200ms",)).stubs()
+
+    def invalidations():
+        """Transactions that last told connections that these tables have changed."""
+        return database.query("""SELECT xmin::text FROM pg_attribute WHERE attname = 'id' AND attrelid
+            IN ('live_data'::regclass, 'live_data_future'::regclass) ORDER BY attrelid""")
+
+    def quiet():
+        return database.query("SELECT renewals_due FROM live_data_window") == [(0,)]
+
+    wait_until(quiet, 60, "the lists to be renewed after the migration")
+    before = invalidations()
+    create_entry(stubs, create_site(stubs).id)
+    seen = set()
+    wait_until(lambda: seen.add(tuple(invalidations())) or len(seen) > 3, 60, "renewals")
+    assert all(one[0] != before[0] and one[1] != before[1] for one in seen if one != tuple(before))
+    wait_until(quiet, 60, "the end of the renewals")
+    assert database.query("SELECT listed_partitions = (SELECT sum(inhrelid::bigint) FROM pg_inherits"
+                          " WHERE inhparent IN ('live_data'::regclass, 'live_data_future'::regclass))"
+                          " FROM live_data_window") == [(True,)]

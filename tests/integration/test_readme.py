@@ -136,7 +136,7 @@ def test_the_flags_table_is_the_program(text):
 def test_the_errors_table_is_the_code(text):
     """Each reason that the sources give stands in the table, and no other one."""
     sources = [path.read_text() for path in
-               (ROOT / "services/errors.cc", ROOT / "storage/errors.cc")]  # fmt: skip
+               (ROOT / "services/errors/errors.cc", ROOT / "storage/errors/errors.cc")]  # fmt: skip
     given = set(re.findall(r'"([A-Z]+_[A-Z_]+|CONFLICT)"', "".join(sources)))
     rows = readme.table(text, ERRORS)
     listed = {name for row in rows for name in readme.codes(row[3]) if name.isupper()}

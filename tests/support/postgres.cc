@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "storage/dsn.h"
-#include "storage/migrator.h"
+#include "storage/migrations/migrator.h"
+#include "storage/postgres/dsn.h"
 
 // Asked by LeakSanitizer. libpqxx 6.4.5 forgets the result of a BEGIN on a connection that the
 // server ended: 2 KB for each lost connection.

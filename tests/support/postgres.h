@@ -7,7 +7,7 @@
 #include <string>
 
 #include "gtest/gtest.h"
-#include "storage/session.h"
+#include "storage/postgres/session.h"
 #include "tests/support/process.h"
 
 namespace energysites::testing_support {

@@ -1,5 +1,5 @@
 // Where buckets begin, in zones whose clocks do all that clocks do.
-#include "services/aggregate_buckets.h"
+#include "services/live_data/aggregate_buckets.h"
 
 #include <string>
 #include <vector>
@@ -10,7 +10,7 @@
 #include "google/protobuf/util/time_util.h"
 #include "google/rpc/error_details.pb.h"
 #include "gtest/gtest.h"
-#include "services/time_zones.h"
+#include "services/live_data/time_zones.h"
 #include "tests/support/matchers.h"
 
 namespace energysites {

@@ -1,5 +1,5 @@
 // Which repeats of a batch are acknowledged.
-#include "storage/batch_hashes.h"
+#include "storage/inserts/batch_hashes.h"
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

@@ -1,5 +1,5 @@
 // Rides of concurrent calls, without a database. Runs under ThreadSanitizer too.
-#include "storage/batcher.h"
+#include "storage/inserts/batcher.h"
 
 #include <atomic>
 #include <chrono>

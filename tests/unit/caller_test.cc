@@ -1,11 +1,11 @@
 // Which sites a caller is bound to, and which of them a request names.
-#include "services/caller.h"
+#include "services/admission/caller.h"
 
 #include "energysites/v1/live_data.pb.h"
 #include "energysites/v1/sites.pb.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "services/site_scope.h"
+#include "services/admission/site_scope.h"
 #include "tests/support/matchers.h"
 
 namespace energysites {

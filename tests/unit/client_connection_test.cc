@@ -1,5 +1,5 @@
+#include "clients/cli/connection.h"
 #include "gtest/gtest.h"
-#include "services/client/connection.h"
 
 namespace energysites {
 namespace {

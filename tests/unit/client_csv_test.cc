@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "absl/strings/escaping.h"
-#include "services/client/csv.h"
-#include "services/client/csv_file.h"
-#include "services/client/utf8.h"
+#include "clients/cli/csv.h"
+#include "clients/cli/csv_file.h"
+#include "clients/cli/utf8.h"
 
 namespace energysites {
 namespace {

@@ -7,12 +7,12 @@
 #include <random>
 #include <string>
 
+#include "clients/cli/field_text.h"
+#include "clients/cli/request_id.h"
+#include "clients/cli/rows.h"
 #include "energysites/v1/configurations.pb.h"
 #include "energysites/v1/live_data.pb.h"
 #include "energysites/v1/sites.pb.h"
-#include "services/client/field_text.h"
-#include "services/client/request_id.h"
-#include "services/client/rows.h"
 
 namespace energysites {
 namespace {

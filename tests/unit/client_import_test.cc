@@ -18,8 +18,8 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "services/client/export.h"
-#include "services/client/import.h"
+#include "clients/cli/export.h"
+#include "clients/cli/import.h"
 
 namespace energysites {
 namespace {

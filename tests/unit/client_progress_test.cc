@@ -5,8 +5,8 @@
 #include <sstream>
 #include <string>
 
-#include "services/client/progress.h"
-#include "services/client/report.h"
+#include "clients/cli/progress.h"
+#include "clients/cli/report.h"
 
 namespace energysites {
 namespace {

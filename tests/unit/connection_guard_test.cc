@@ -1,4 +1,4 @@
-#include "services/connection_guard.h"
+#include "services/admission/connection_guard.h"
 
 #include <arpa/inet.h>
 #include <grpcpp/grpcpp.h>

@@ -1,4 +1,4 @@
-#include "storage/database_monitor.h"
+#include "storage/postgres/database_monitor.h"
 
 #include <chrono>
 #include <condition_variable>

@@ -1,4 +1,4 @@
-#include "storage/dsn.h"
+#include "storage/postgres/dsn.h"
 
 #include <pwd.h>
 #include <unistd.h>

@@ -1,4 +1,4 @@
-#include "services/errors.h"
+#include "services/errors/errors.h"
 
 #include <string>
 #include <vector>
@@ -9,7 +9,7 @@
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "gtest/gtest.h"
-#include "storage/errors.h"
+#include "storage/errors/errors.h"
 #include "tests/support/matchers.h"
 
 namespace energysites {

@@ -1,5 +1,5 @@
 // The executor on a real PostgreSQL, under load from many threads. Runs under ThreadSanitizer too.
-#include "storage/executor.h"
+#include "storage/postgres/executor.h"
 
 #include <atomic>
 #include <chrono>

@@ -1,5 +1,5 @@
 // Rows written as messages by hand are what protobuf's own code reads and writes.
-#include "services/export_stream.h"
+#include "services/live_data/export_stream.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "storage/binary_query.h"
+#include "storage/postgres/binary_query.h"
 #include "tests/support/matchers.h"
 
 namespace energysites {

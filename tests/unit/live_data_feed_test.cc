@@ -1,6 +1,6 @@
 // The feed's thread between writers, watchers that come and go, and a database that does so, too.
 // Runs under ThreadSanitizer too.
-#include "storage/live_data_feed.h"
+#include "storage/watch/live_data_feed.h"
 
 #include <atomic>
 #include <chrono>

@@ -1,5 +1,5 @@
 // Rollups are what their entries come to, whoever writes meanwhile. On a real PostgreSQL.
-#include "storage/live_data_rollups.h"
+#include "storage/live_data/live_data_rollups.h"
 
 #include <string>
 #include <vector>
@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "storage/site_repository.h"
+#include "storage/sites/site_repository.h"
 #include "tests/support/matchers.h"
 #include "tests/support/postgres.h"
 

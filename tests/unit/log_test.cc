@@ -1,5 +1,5 @@
 // One JSON object a line, whatever the texts hold.
-#include "services/log.h"
+#include "services/operations/log.h"
 
 #include <memory>
 #include <sstream>

@@ -1,4 +1,4 @@
-#include "services/page_token.h"
+#include "services/rpc/page_token.h"
 
 #include <limits>
 #include <string>

@@ -7,7 +7,7 @@
 #include "gmock/gmock.h"
 #include "google/protobuf/empty.pb.h"
 #include "gtest/gtest.h"
-#include "storage/session.h"
+#include "storage/postgres/session.h"
 #include "tests/support/matchers.h"
 #include "tests/support/postgres.h"
 

@@ -1,4 +1,4 @@
-#include "services/request_hash.h"
+#include "services/rpc/request_hash.h"
 
 #include <set>
 #include <string>

@@ -1,5 +1,5 @@
 // Bodies of REST calls, and the fields in them that the contract does not know.
-#include "services/rest_writes.h"
+#include "services/rest_body/rest_writes.h"
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"

@@ -1,5 +1,5 @@
 // A session and its transactions, on a real PostgreSQL.
-#include "storage/session.h"
+#include "storage/postgres/session.h"
 
 #include <condition_variable>
 #include <functional>
@@ -15,8 +15,9 @@
 #include "google/protobuf/empty.pb.h"
 #include "google/rpc/error_details.pb.h"
 #include "gtest/gtest.h"
-#include "storage/site_repository.h"
-#include "storage/write_requests.h"
+#include "storage/idempotency/write_requests.h"
+#include "storage/postgres/sql_errors.h"
+#include "storage/sites/site_repository.h"
 #include "tests/support/matchers.h"
 #include "tests/support/postgres.h"
 
@@ -64,11 +65,11 @@ TEST(StatusFromExceptionTest, ADeadlockIsAConflictOfLocks) {
       StatusOf([] { throw pqxx::deadlock_detected("deadlock detected"); });
   EXPECT_THAT(deadlock, StatusIs(absl::StatusCode::kAborted));
   EXPECT_TRUE(IsLockConflict(deadlock));
-  EXPECT_TRUE(IsWorthRetrying(deadlock));
+  EXPECT_TRUE(IsRetryable(deadlock));
   const absl::Status serialization =
       StatusOf([] { throw pqxx::serialization_failure("could not serialize access"); });
   EXPECT_FALSE(IsLockConflict(serialization));
-  EXPECT_TRUE(IsWorthRetrying(serialization));
+  EXPECT_TRUE(IsRetryable(serialization));
 }
 
 // Regression: libpqxx has types of its own for such errors, without a state, and they counted as

@@ -1,5 +1,5 @@
 // What ends the wait for a database that does not answer, on a real PostgreSQL.
-#include "storage/silence_watch.h"
+#include "storage/postgres/silence_watch.h"
 
 #include <atomic>
 #include <chrono>
@@ -15,8 +15,8 @@
 #include "google/protobuf/empty.pb.h"
 #include "google/rpc/error_details.pb.h"
 #include "gtest/gtest.h"
-#include "storage/database_monitor.h"
-#include "storage/live_data_export.h"
+#include "storage/live_data/live_data_export.h"
+#include "storage/postgres/database_monitor.h"
 #include "tests/support/matchers.h"
 #include "tests/support/postgres.h"
 

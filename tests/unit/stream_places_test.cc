@@ -1,4 +1,4 @@
-#include "services/stream_places.h"
+#include "services/admission/stream_places.h"
 
 #include <memory>
 #include <optional>

@@ -1,4 +1,4 @@
-#include "services/untaken_answers.h"
+#include "services/admission/untaken_answers.h"
 
 #include <memory>
 #include <optional>

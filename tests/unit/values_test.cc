@@ -9,9 +9,9 @@
 #include "absl/time/civil_time.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
-#include "storage/live_data_id.h"
-#include "storage/rows.h"
-#include "storage/sql_array.h"
+#include "storage/live_data/live_data_id.h"
+#include "storage/postgres/rows.h"
+#include "storage/postgres/sql_array.h"
 #include "tests/support/matchers.h"
 
 namespace energysites::storage {

@@ -1,6 +1,6 @@
 // What watchers are told, when, and in which pieces; without a database. Runs under
 // ThreadSanitizer too.
-#include "storage/watch_queue.h"
+#include "storage/watch/watch_queue.h"
 
 #include <algorithm>
 #include <atomic>

@@ -1,0 +1,169 @@
+#include "services/errors/errors.h"
+
+#include <algorithm>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "google/rpc/error_details.pb.h"
+#include "storage/errors/errors.h"
+
+namespace energysites {
+namespace {
+
+using storage::WithErrorInfo;
+
+// Of the 8 KiB, half for the violations in binary; the text below repeats the first few, and
+// percent-encoding may triple it.
+constexpr size_t kMaxTrailerBytes = 4096;
+// Of the body of an HTTP answer: 1,000 violations of a common length.
+constexpr size_t kMaxBodyBytes = size_t{256} << 10;
+constexpr size_t kMaxMessageBytes = 512;
+constexpr size_t kMaxTextBytes = 512;
+
+// At most kMaxTextBytes of `text`, whole characters, so that one violation always fits. Paths, too,
+// may be long: callers give their unknown fields any name.
+std::string Cut(const std::string& text) {
+  if (text.size() <= kMaxTextBytes) return text;
+  size_t size = kMaxTextBytes;
+  while (size > 0 && (text[size] & 0xC0) == 0x80) --size;
+  return text.substr(0, size);
+}
+
+google::rpc::ErrorInfo ErrorInfoOf(absl::string_view reason) {
+  google::rpc::ErrorInfo info;
+  info.set_reason(std::string(reason));
+  info.set_domain("energysites.v1");
+  return info;
+}
+
+absl::Status InvalidArgument(absl::string_view message, absl::string_view reason) {
+  return WithErrorInfo(absl::InvalidArgumentError(message), reason);
+}
+
+// A status of `code` with as many of the violations as fit.
+absl::Status WithViolations(absl::StatusCode code, const std::vector<Violation>& violations,
+                            size_t count, absl::string_view reason,
+                            size_t max_detail_bytes = kMaxTrailerBytes) {
+  count = std::max(count, violations.size());
+  google::rpc::BadRequest bad_request;
+  std::string message;
+  size_t detail_bytes = 0;
+  size_t named = 0;
+  for (const Violation& violation : violations) {
+    google::rpc::BadRequest::FieldViolation detail;
+    const std::string field = Cut(violation.field);
+    detail.set_field(field);
+    const std::string description = Cut(violation.message);
+    detail.set_description(description);
+    detail.set_reason(violation.rule_id);
+    detail_bytes += detail.ByteSizeLong() + 4;
+    if (detail_bytes > max_detail_bytes) break;
+    *bad_request.add_field_violations() = std::move(detail);
+    const std::string text = absl::StrCat(field, field.empty() ? "the call " : ": ", description);
+    if (named + 1 == static_cast<size_t>(bad_request.field_violations_size()) &&
+        (named == 0 || message.size() + text.size() < kMaxMessageBytes)) {
+      absl::StrAppend(&message, named == 0 ? "" : "; ", text);
+      ++named;
+    }
+  }
+  if (named < count) {
+    absl::StrAppend(&message, " (", count, " violations in all)");
+  }
+  absl::Status status = WithErrorInfo(absl::Status(code, message), reason);
+  storage::AddDetail(status, bad_request);
+  return status;
+}
+
+}  // namespace
+
+absl::Status InvalidRequest(const std::vector<Violation>& violations, size_t count) {
+  return WithViolations(absl::StatusCode::kInvalidArgument, violations, count, "INVALID_REQUEST");
+}
+
+absl::Status InvalidBody(const std::vector<Violation>& violations, size_t count) {
+  return WithViolations(absl::StatusCode::kInvalidArgument, violations, count, "INVALID_REQUEST",
+                        kMaxBodyBytes);
+}
+
+absl::Status SitesNotInToken(const std::vector<Violation>& violations, size_t count) {
+  return WithViolations(absl::StatusCode::kPermissionDenied, violations, count,
+                        "SITE_NOT_IN_TOKEN");
+}
+
+absl::Status IdentityMissing() {
+  return WithErrorInfo(
+      absl::UnauthenticatedError("the call does not come from the gateway, which says who calls"),
+      "IDENTITY_MISSING");
+}
+
+absl::Status IdentityNotExpected() {
+  return WithErrorInfo(absl::UnauthenticatedError(
+                           "the call has headers that say who calls, and this server does not heed "
+                           "them: it was not started with --identity=envoy"),
+                       "IDENTITY_NOT_EXPECTED");
+}
+
+absl::Status MalformedRequest(absl::string_view type) {
+  return InvalidArgument(absl::StrCat("the request is no valid ", type,
+                                      ": broken encoding, or text that is not UTF-8"),
+                         "MALFORMED_REQUEST");
+}
+
+absl::Status BadJson(absl::string_view why) {
+  return InvalidArgument(absl::StrCat("the body is not a JSON object: ", why), "MALFORMED_REQUEST");
+}
+
+absl::Status BadPageToken() {
+  return InvalidRequest({{"page_token", "page_token.valid",
+                          "must be the next_page_token of a call with the same parameters; "
+                          "start again without it"}});
+}
+
+absl::Status BadResumeToken() {
+  return InvalidRequest({{"resume_token", "resume_token.valid",
+                          "must be the resume_token of an answer about the same sites; "
+                          "start again without it"}});
+}
+
+absl::Status ResumeTokenNotFound() {
+  return WithErrorInfo(
+      absl::NotFoundError("no resume_token of this caller; start again without it"),
+      "RESUME_TOKEN_NOT_FOUND");
+}
+
+absl::Status ReaderTooSlow(absl::string_view resume_token) {
+  google::rpc::ErrorInfo info = ErrorInfoOf("READER_TOO_SLOW");
+  if (!resume_token.empty()) (*info.mutable_metadata())["resume_token"] = std::string(resume_token);
+  absl::Status status = absl::ResourceExhaustedError("the client takes the answers too slowly");
+  storage::AddDetail(status, info);
+  return status;
+}
+
+absl::Status TooManyStreams(size_t most) {
+  return storage::WithRetryInfo(WithErrorInfo(
+      absl::ResourceExhaustedError(absl::StrCat(
+          "the subject of the token has ", most,
+          " such streams open, which is all that one whose tokens are bound to sites may have")),
+      "TOO_MANY_STREAMS"));
+}
+
+absl::Status ShuttingDown() {
+  return WithErrorInfo(absl::UnavailableError("the server is shutting down; call again"),
+                       "SHUTTING_DOWN");
+}
+
+grpc::Status ToGrpc(const absl::Status& status) {
+  if (status.ok()) return grpc::Status::OK;
+  const google::rpc::Status rpc_status = storage::ToRpcStatus(status);
+  return grpc::Status(static_cast<grpc::StatusCode>(rpc_status.code()), rpc_status.message(),
+                      rpc_status.SerializeAsString());
+}
+
+grpc::Status ToGrpc(const absl::Status& status, grpc::CallbackServerContext& context) {
+  if (absl::IsResourceExhausted(status)) {
+    context.AddTrailingMetadata("grpc-retry-pushback-ms", "1000");
+  }
+  return ToGrpc(status);
+}
+
+}  // namespace energysites

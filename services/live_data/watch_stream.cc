@@ -1,0 +1,202 @@
+#include "services/live_data/watch_stream.h"
+
+#include <algorithm>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "energysites/v1/live_data.pb.h"
+#include "google/protobuf/wrappers.pb.h"
+#include "services/errors/errors.h"
+#include "services/rpc/page_token.h"
+#include "storage/live_data/live_data_summaries.h"
+
+namespace energysites {
+
+using storage::WatchAnswer;
+using storage::WatchEnd;
+using storage::WatchPosition;
+using storage::WatchQueue;
+using v1::WatchLiveDataRequest;
+using v1::WatchLiveDataResponse;
+
+namespace {
+
+// What a token holds of the caller that it belongs to; nothing where callers have no names.
+std::vector<int64_t> OwnerKey(const Caller& caller) {
+  if (caller.subject.empty()) return {};
+  google::protobuf::StringValue subject;
+  subject.set_value(caller.subject);
+  return {Fingerprint(subject)};
+}
+
+}  // namespace
+
+// First looks for the sites, as a job of the executor, then watches. The queue calls it one call at
+// a time, and so sees to it that writes and the end do not meet.
+class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
+                                  public storage::Job,
+                                  public storage::WatchListener {
+ public:
+  Stream(WatchMethod& method, grpc::CallbackServerContext* context, const grpc::ByteBuffer& request)
+      : method_(method), context_(context), observer_(method.observer_, *context) {
+    const absl::Status accepted = Accept(request);
+    if (!accepted.ok()) Finish(accepted);
+  }
+
+  void Run(storage::Session& session) override {
+    Checked(storage::LiveDataSummaryRepository(session).CheckSites(sites_));
+  }
+  void Drop(absl::Status why) override { Checked(why); }
+  absl::string_view Owner() const override { return subject_; }
+
+  void Send(WatchAnswer answer) override {
+    WatchLiveDataResponse rest;
+    rest.set_resume_token(TokenOf(answer.position));
+    rest.AppendToString(&answer.entries);
+    const grpc::Slice slice(answer.entries);
+    answer_ = grpc::ByteBuffer(&slice, 1);
+    StartWrite(&answer_);
+  }
+
+  // The status goes out behind an answer that is still on its way, so a client that gets the status
+  // has all that was sent.
+  void End(WatchEnd why, const WatchPosition& last_answer) override {
+    switch (why) {
+      case WatchEnd::kCancelled:
+        return Finish(absl::CancelledError("the caller gave up"));
+      case WatchEnd::kDraining:
+        return Finish(ShuttingDown());
+      case WatchEnd::kTooSlow:
+        return Finish(ReaderTooSlow(TokenOf(last_answer)));
+      case WatchEnd::kUnknownPosition:
+        return Finish(BadResumeToken());
+    }
+  }
+
+  void Cut() override { context_->TryCancel(); }
+
+  void OnWriteDone(bool ok) override {
+    const std::shared_ptr<WatchQueue> queue = Queue();
+    if (!ok) return queue->End(WatchEnd::kCancelled);
+    queue->Sent(WatchQueue::Clock::now());
+    if (queue->IsBehind()) method_.feed_.Wake();
+  }
+
+  void OnCancel() override {
+    std::shared_ptr<WatchQueue> queue;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      cancelled_ = true;
+      queue = queue_;
+    }
+    if (queue != nullptr) return queue->End(WatchEnd::kCancelled);
+    method_.executor_.Cancel(this);
+  }
+
+  void OnDone() override {
+    const std::shared_ptr<WatchQueue> queue = Queue();  // Waits for Begin.
+    draining_.reset();
+    if (queue != nullptr) method_.feed_.Remove(queue);
+    delete this;
+  }
+
+ private:
+  absl::Status Accept(grpc::ByteBuffer bytes) {
+    WatchLiveDataRequest request;
+    const auto caller = method_.gate_.Admit(*context_, &bytes, &request, method_.observer_);
+    if (!caller.ok()) return caller.status();
+    const absl::Status placed = method_.places_.Take(*caller, place_);
+    if (!placed.ok()) return placed;
+
+    // The order of the sites does not matter, nor does it that one is named twice.
+    const std::set<int64_t> sites(request.site_ids().begin(), request.site_ids().end());
+    sites_.assign(sites.begin(), sites.end());
+    WatchLiveDataRequest watched;
+    for (const int64_t site : sites) watched.add_site_ids(site);
+    fingerprint_ = Fingerprint(watched);
+    owner_ = OwnerKey(*caller);
+    subject_ = caller->subject;
+
+    // A token is of a watch whose sites were looked for. If one of them was deleted since, the
+    // watch goes on with the others.
+    if (!request.resume_token().empty()) {
+      const auto token = ReadPageToken(request.resume_token(), 2 + owner_.size());
+      if (!token.ok()) return BadResumeToken();
+      const std::vector<int64_t>& key = token->last_key;
+      // First of all, so that another's token says nothing about what it is for.
+      if (!std::equal(owner_.begin(), owner_.end(), key.begin() + 2)) return ResumeTokenNotFound();
+      if (token->fingerprint != fingerprint_) return BadResumeToken();
+      return Begin(WatchPosition{static_cast<uint64_t>(key[0]), key[1]});
+    }
+    if (sites_.empty()) return Begin(std::nullopt);
+    return method_.executor_.Submit(this);
+  }
+
+  void Checked(absl::Status status) {
+    if (status.ok()) status = Begin(std::nullopt);
+    if (!status.ok()) Finish(status);
+  }
+
+  absl::Status Begin(std::optional<WatchPosition> resume) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (cancelled_) return absl::CancelledError("call cancelled by the client");
+    // From here on the feed's thread may call.
+    auto queue = method_.feed_.Add(this, {sites_.begin(), sites_.end()}, resume);
+    if (!queue.ok()) return queue.status();
+    queue_ = *std::move(queue);
+    draining_ = method_.draining_.Subscribe([queue = queue_] { queue->End(WatchEnd::kDraining); });
+    return absl::OkStatus();
+  }
+
+  std::shared_ptr<WatchQueue> Queue() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return queue_;
+  }
+
+  std::string TokenOf(const WatchPosition& position) const {
+    std::vector<int64_t> key = {static_cast<int64_t>(position.xid), position.id};
+    key.insert(key.end(), owner_.begin(), owner_.end());
+    return EncodePageToken(fingerprint_, key);
+  }
+
+  void Finish(const absl::Status& status) {
+    observer_.Done(status);
+    place_.reset();  // Before the client knows, who may begin the next one at once.
+    ServerWriteReactor::Finish(ToGrpc(status, *context_));
+  }
+
+  WatchMethod& method_;
+  grpc::CallbackServerContext* const context_;
+  CallObserver observer_;
+  uint32_t fingerprint_ = 0;
+  std::vector<int64_t> owner_;
+  std::string subject_;
+  std::vector<int64_t> sites_;
+  std::unique_ptr<StreamPlaces::Place> place_;
+  grpc::ByteBuffer answer_;
+  std::mutex mutex_;
+  bool cancelled_ = false;
+  std::shared_ptr<WatchQueue> queue_;  // Null until the sites were found.
+  std::unique_ptr<Draining::Subscription> draining_;
+};
+
+WatchMethod::WatchMethod(ServiceContext& context, const std::string& service,
+                         const std::string& name, Gate gate)
+    : executor_(context.executor),
+      feed_(context.live_data_feed),
+      draining_(context.draining),
+      gate_(std::move(gate)),
+      places_(feed_.most_watchers(), feed_.most_watchers() / 10),
+      observer_(context.metrics, "server_stream", service, name) {}
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchMethod::Start(grpc::CallbackServerContext* context,
+                                                               const grpc::ByteBuffer* request) {
+  return new Stream(*this, context, *request);
+}
+
+}  // namespace energysites

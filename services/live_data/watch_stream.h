@@ -1,0 +1,40 @@
+// WatchLiveData: sends on what the feed of live data tells.
+#ifndef SERVICES_LIVE_DATA_WATCH_STREAM_H_
+#define SERVICES_LIVE_DATA_WATCH_STREAM_H_
+
+#include <string>
+
+#include "grpcpp/server_context.h"
+#include "grpcpp/support/byte_buffer.h"
+#include "grpcpp/support/server_callback.h"
+#include "services/admission/gate.h"
+#include "services/admission/stream_places.h"
+#include "services/operations/call_observer.h"
+#include "services/rpc/service_context.h"
+
+namespace energysites {
+
+// The rpc. Shared by all its streams, and outlives them. A stream holds no thread.
+class WatchMethod {
+ public:
+  WatchMethod(ServiceContext& context, const std::string& service, const std::string& name,
+              Gate gate);
+
+  // Starts a stream, which deletes itself when done.
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(grpc::CallbackServerContext* context,
+                                                    const grpc::ByteBuffer* request);
+
+ private:
+  class Stream;
+
+  storage::Executor& executor_;
+  storage::LiveDataFeed& feed_;
+  Draining& draining_;
+  const Gate gate_;
+  StreamPlaces places_;
+  MethodObserver observer_;
+};
+
+}  // namespace energysites
+
+#endif  // SERVICES_LIVE_DATA_WATCH_STREAM_H_

@@ -1,0 +1,155 @@
+// A gRPC service whose methods all go through our wrappers.
+#ifndef SERVICES_RPC_RAW_SERVICE_H_
+#define SERVICES_RPC_RAW_SERVICE_H_
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "google/protobuf/descriptor.h"
+#include "services/rpc/server_stream.h"
+#include "services/rpc/unary_call.h"
+
+namespace energysites {
+
+// Rides of calls that read by key: more than that per query gain nothing.
+inline const storage::BatcherOptions kManyReads = {/*most_riders=*/256, /*concurrent_rides=*/2,
+                                                   /*queue_limit=*/4000};
+
+// `Contract` is a generated service class such as v1::Sites. Methods are registered as raw ones,
+// which get the bytes: gRPC itself would answer UNIMPLEMENTED without a text to a request that
+// does not parse.
+template <class Contract>
+class RawService : public Contract::Service {
+ public:
+  // What is wrong with the rules that the requests declare; the server must not start then.
+  const absl::Status& status() const { return status_; }
+
+ protected:
+  explicit RawService(ServiceContext& context) : context_(context) {}
+
+  // Serves `name` by `handler` (storage::Session&, const Request& -> StatusOr<Response>).
+  // `sites_path` leads to the sites that a request is about, as SiteScope::Compile takes it; the
+  // same in all of these.
+  template <class Request, class Response, class Handler>
+  void Serve(const std::string& name, const std::string& sites_path, Handler handler) {
+    Register<Request, Response>(
+        name, sites_path, nullptr,
+        [handler](storage::Session& session, const Request& request, const EntryFaults&) {
+          return handler(session, request);
+        });
+  }
+
+  // The same for a handler that may settle the faults of single entries itself.
+  template <class Request, class Response>
+  void ServeTolerantly(const std::string& name, const std::string& sites_path,
+                       typename UnaryMethod<Request, Response>::Tolerance tolerance,
+                       typename UnaryMethod<Request, Response>::Handler handler) {
+    Register<Request, Response>(name, sites_path, std::move(tolerance), std::move(handler));
+  }
+
+  // Serves `name` by a handler for many requests at once. What it leaves storage::Unfinished goes
+  // to `handler`; null if it never does so.
+  template <class Request, class Response>
+  void ServeTogether(const std::string& name, const std::string& sites_path,
+                     const storage::BatcherOptions& options,
+                     std::function<int64_t(const Request&)> fairness_key,
+                     typename UnaryMethod<Request, Response>::ManyHandler many_handler,
+                     std::function<absl::StatusOr<Response>(storage::Session&, const Request&)>
+                         handler = nullptr) {
+    auto method = Register<Request, Response>(
+        name, sites_path, nullptr,
+        [handler](storage::Session& session, const Request& request, const EntryFaults&) {
+          return handler(session, request);
+        });
+    if (method != nullptr) {
+      method->RideTogether(options, std::move(many_handler), std::move(fairness_key));
+    }
+  }
+
+  // Serves `name` by `handler`, which streams answers from the database.
+  template <class Request>
+  void ServeStream(const std::string& name, const std::string& sites_path,
+                   typename ServerStreamMethod<Request>::Handler handler) {
+    ServeAnswers<ServerStreamMethod<Request>, Request>(name, sites_path, std::move(handler));
+  }
+
+  // Serves `name` by the streams of answers that a Method (such as WatchMethod) starts; `rest` are
+  // the last arguments of its constructor.
+  template <class Method, class Request, class... Rest>
+  void ServeAnswers(const std::string& name, const std::string& sites_path, Rest... rest) {
+    using grpc::ByteBuffer;
+    auto method = Make<Method, Request>(name, sites_path, std::move(rest)...);
+    if (method == nullptr) return;
+    this->MarkMethodRawCallback(
+        IndexOf(name),
+        new grpc::internal::CallbackServerStreamingHandler<ByteBuffer, ByteBuffer>(
+            [method](grpc::CallbackServerContext* context, const ByteBuffer* request) {
+              return method->Start(context, request);
+            }));
+  }
+
+  // Serves `name` by the streams that a Method (such as IngestMethod) starts; `rest` are the last
+  // arguments of its constructor.
+  template <class Method, class Request, class... Rest>
+  void ServeBidi(const std::string& name, const std::string& sites_path, Rest... rest) {
+    using grpc::ByteBuffer;
+    auto method = Make<Method, Request>(name, sites_path, std::move(rest)...);
+    if (method == nullptr) return;
+    this->MarkMethodRawCallback(
+        IndexOf(name),
+        new grpc::internal::CallbackBidiHandler<ByteBuffer, ByteBuffer>(
+            [method](grpc::CallbackServerContext* context) { return method->Start(context); }));
+  }
+
+  // The method's place in the contract, by which gRPC's MarkMethodRawCallback knows it.
+  static int IndexOf(const std::string& name) {
+    return google::protobuf::DescriptorPool::generated_pool()
+        ->FindServiceByName(Contract::service_full_name())
+        ->FindMethodByName(name)
+        ->index();
+  }
+
+  ServiceContext& context() { return context_; }
+
+ private:
+  // Null, and status() says why, if the method's gate cannot be made.
+  template <class Method, class Request, class... Rest>
+  std::shared_ptr<Method> Make(const std::string& name, const std::string& sites_path,
+                               Rest... rest) {
+    absl::StatusOr<Gate> gate =
+        Gate::Compile(*Request::descriptor(), sites_path, context_.identity_source);
+    if (!gate.ok()) {
+      status_.Update(gate.status());
+      return nullptr;
+    }
+    return std::make_shared<Method>(context_, Contract::service_full_name(), name, *std::move(gate),
+                                    std::move(rest)...);
+  }
+
+  template <class Request, class Response>
+  std::shared_ptr<UnaryMethod<Request, Response>> Register(
+      const std::string& name, const std::string& sites_path,
+      typename UnaryMethod<Request, Response>::Tolerance tolerance,
+      typename UnaryMethod<Request, Response>::Handler handler) {
+    using grpc::ByteBuffer;
+    auto method = Make<UnaryMethod<Request, Response>, Request>(
+        name, sites_path, std::move(handler), std::move(tolerance));
+    if (method == nullptr) return nullptr;
+    this->MarkMethodRawCallback(
+        IndexOf(name),
+        new grpc::internal::CallbackUnaryHandler<ByteBuffer, ByteBuffer>(
+            [method](grpc::CallbackServerContext* context, const ByteBuffer* request,
+                     ByteBuffer* response) { return method->Start(context, request, response); }));
+    return method;
+  }
+
+  ServiceContext& context_;
+  absl::Status status_;
+};
+
+}  // namespace energysites
+
+#endif  // SERVICES_RPC_RAW_SERVICE_H_

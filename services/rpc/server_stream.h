@@ -1,0 +1,184 @@
+// The wrapper that every method with a stream of answers from the database goes through: it parses
+// and validates the request, runs the handler on the executor for streams, writes its answers with
+// back-pressure, logs and counts.
+#ifndef SERVICES_RPC_SERVER_STREAM_H_
+#define SERVICES_RPC_SERVER_STREAM_H_
+
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "grpc/grpc.h"
+#include "grpcpp/server_context.h"
+#include "grpcpp/support/byte_buffer.h"
+#include "grpcpp/support/server_callback.h"
+#include "services/admission/gate.h"
+#include "services/admission/stream_places.h"
+#include "services/errors/errors.h"
+#include "services/operations/call_observer.h"
+#include "services/rpc/service_context.h"
+#include "storage/postgres/executor.h"
+#include "storage/postgres/session.h"
+
+namespace energysites {
+
+// Where a handler writes its answers. For the handler's thread.
+class StreamWriter {
+ public:
+  // Before the first answer.
+  virtual void AddHeader(const std::string& name, const std::string& value) = 0;
+
+  // Takes one serialized answer. Blocks while the answer before is on its way, so that no more than
+  // two are in memory. Returns CANCELLED if the client left and RESOURCE_EXHAUSTED if it took
+  // nothing for ServiceContext::export_stall_timeout; the handler then ends with that status.
+  virtual absl::Status Write(grpc::ByteBuffer answer) = 0;
+
+ protected:
+  ~StreamWriter() = default;
+};
+
+// A server-streaming rpc. Shared by all its calls, and outlives them.
+template <class Request>
+class ServerStreamMethod {
+ public:
+  // Runs on a thread of the executor with a valid request, and ends with the status of the call.
+  using Handler = std::function<absl::Status(storage::Session&, const Request&, StreamWriter&)>;
+
+  ServerStreamMethod(ServiceContext& context, const std::string& service, const std::string& name,
+                     Gate gate, Handler handler)
+      : executor_(context.export_executor),
+        stall_timeout_(absl::ToChronoMilliseconds(context.export_stall_timeout)),
+        gate_(std::move(gate)),
+        handler_(std::move(handler)),
+        places_(context.export_places),
+        observer_(context.metrics, "server_stream", service, name) {}
+
+  // Starts a call, which deletes itself when done.
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(grpc::CallbackServerContext* context,
+                                                    const grpc::ByteBuffer* request) {
+    return new Call(*this, context, *request);
+  }
+
+ private:
+  class Call;
+
+  storage::Executor& executor_;
+  const std::chrono::milliseconds stall_timeout_;
+  const Gate gate_;
+  const Handler handler_;
+  StreamPlaces& places_;
+  MethodObserver observer_;
+};
+
+template <class Request>
+class ServerStreamMethod<Request>::Call final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
+                                                public storage::Job,
+                                                public StreamWriter {
+ public:
+  Call(ServerStreamMethod& method, grpc::CallbackServerContext* context, grpc::ByteBuffer request)
+      : method_(method), context_(context), observer_(method.observer_, *context) {
+    const absl::Status accepted = Accept(std::move(request));
+    if (!accepted.ok()) End(accepted);
+  }
+
+  void Run(storage::Session& session) override { End(method_.handler_(session, request_, *this)); }
+  void Drop(absl::Status why) override { End(why); }
+
+  void AddHeader(const std::string& name, const std::string& value) override {
+    context_->AddInitialMetadata(name, value);
+  }
+
+  absl::Status Write(grpc::ByteBuffer answer) override {
+    const absl::Status ready = AwaitWritten();
+    if (!ready.ok()) return ready;
+    answer_.Swap(&answer);
+    SetWriting(true);
+    this->StartWrite(&answer_);
+    return absl::OkStatus();
+  }
+
+  void OnWriteDone(bool ok) override {
+    if (!ok) SetCancelled();
+    SetWriting(false);
+  }
+
+  // The client left, or its deadline passed.
+  void OnCancel() override {
+    SetCancelled();
+    method_.executor_.Cancel(this);
+  }
+
+  void OnDone() override { delete this; }
+
+ private:
+  absl::Status Accept(grpc::ByteBuffer request) {
+    const auto caller = method_.gate_.Admit(*context_, &request, &request_, method_.observer_);
+    if (!caller.ok()) return caller.status();
+    const absl::Status placed = method_.places_.Take(*caller, place_);
+    return placed.ok() ? method_.executor_.Submit(this) : placed;
+  }
+
+  void SetWriting(bool writing) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    writing_ = writing;
+    changed_.notify_one();
+  }
+
+  void SetCancelled() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    cancelled_ = true;
+    changed_.notify_one();
+  }
+
+  absl::Status AwaitWritten() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    const auto over = [this] { return !writing_ || cancelled_; };
+    if (!stalled_) stalled_ = !changed_.wait_for(lock, method_.stall_timeout_, over);
+    if (cancelled_) return absl::CancelledError("the caller gave up");
+    return stalled_ ? ReaderTooSlow() : absl::OkStatus();
+  }
+
+  // Gives up the answer on its way, behind which Finish would have to wait. TryCancel would say
+  // CANCELLED; this says `why` at once, if only its code and text.
+  void Cut(const absl::Status& why) {
+    const grpc::Status status = ToGrpc(why);
+    grpc_call_cancel_with_status(context_->c_call(),
+                                 static_cast<grpc_status_code>(status.error_code()),
+                                 status.error_message().c_str(), nullptr);
+  }
+
+  void End(absl::Status status) {
+    const absl::Status written = AwaitWritten();
+    if (status.ok()) status = written;
+    place_.reset();  // Before the client knows, who may begin the next one at once.
+    if (!written.ok()) Cut(written);
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      changed_.wait(lock, [this] { return !writing_; });
+    }
+    observer_.Done(status);
+    this->Finish(ToGrpc(status, *context_));
+  }
+
+  ServerStreamMethod& method_;
+  grpc::CallbackServerContext* const context_;
+  CallObserver observer_;
+  Request request_;
+  std::unique_ptr<StreamPlaces::Place> place_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool cancelled_ = false;
+  bool writing_ = false;
+  bool stalled_ = false;
+  grpc::ByteBuffer answer_;
+};
+
+}  // namespace energysites
+
+#endif  // SERVICES_RPC_SERVER_STREAM_H_

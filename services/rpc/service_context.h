@@ -1,0 +1,34 @@
+// What the services of a process share.
+#ifndef SERVICES_RPC_SERVICE_CONTEXT_H_
+#define SERVICES_RPC_SERVICE_CONTEXT_H_
+
+#include "absl/time/time.h"
+#include "prometheus/registry.h"
+#include "services/admission/caller.h"
+#include "services/admission/stream_places.h"
+#include "services/admission/untaken_answers.h"
+#include "services/rpc/draining.h"
+#include "storage/postgres/executor.h"
+#include "storage/watch/live_data_feed.h"
+
+namespace energysites {
+
+// Outlives the services.
+struct ServiceContext {
+  storage::Executor& executor;  // For calls with one answer.
+  // For streams, which may use a connection for hours: without a limit on the time of a statement.
+  storage::Executor& export_executor;
+  StreamPlaces& export_places;  // One for each of its connections: none of them is waited for.
+  storage::Executor& ingest_executor;
+  UntakenAnswers& untaken_answers;  // Of calls with one answer.
+  storage::LiveDataFeed& live_data_feed;
+  Draining& draining;
+  prometheus::Registry& metrics;
+  // How long the client of an export may take nothing.
+  absl::Duration export_stall_timeout;
+  IdentitySource identity_source;
+};
+
+}  // namespace energysites
+
+#endif  // SERVICES_RPC_SERVICE_CONTEXT_H_

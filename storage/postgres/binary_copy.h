@@ -1,0 +1,52 @@
+// Rows to the database in the binary format of COPY, which it need not parse.
+#ifndef STORAGE_POSTGRES_BINARY_COPY_H_
+#define STORAGE_POSTGRES_BINARY_COPY_H_
+
+#include <cstdint>
+#include <string>
+
+#include "storage/postgres/binary_query.h"
+#include "storage/postgres/connection.h"
+
+namespace energysites::storage {
+
+// One `COPY ... FROM STDIN (FORMAT binary)`. Throws what libpqxx would throw.
+class BinaryCopyIn {
+ public:
+  BinaryCopyIn(Connection& connection, const std::string& sql);
+
+  // A value for each column, of the column's type: bool, int64_t, double or Moment.
+  template <class... Values>
+  void AddRow(const Values&... values) {
+    AppendCount(sizeof...(values));
+    (AddField(values), ...);
+    if (piece_.size() >= kPieceBytes) Flush();
+  }
+
+  // Without it the transaction has to end by an exception.
+  void Finish();
+
+ private:
+  // Small enough to stay in the processor's cache, and to let the database work meanwhile.
+  static constexpr size_t kPieceBytes = 64 << 10;
+
+  template <class Value>
+  void AddField(const Value& value) {
+    AppendBinary(piece_, static_cast<int32_t>(sizeof(value)));
+    AppendBinary(piece_, value);
+  }
+
+  // Sixteen bits: how many fields a row has.
+  void AppendCount(int count) {
+    piece_ += {static_cast<char>(count >> 8), static_cast<char>(count)};
+  }
+
+  void Flush();
+
+  CopyIn copy_;
+  std::string piece_;
+};
+
+}  // namespace energysites::storage
+
+#endif  // STORAGE_POSTGRES_BINARY_COPY_H_

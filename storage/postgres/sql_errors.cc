@@ -1,0 +1,125 @@
+#include "storage/postgres/sql_errors.h"
+
+#include <exception>
+#include <typeinfo>
+
+#include "absl/strings/cord.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "storage/errors/errors.h"
+
+namespace energysites::storage {
+namespace {
+
+// Storage's own mark on a status: the SQLSTATE behind it. Never sent to a caller.
+constexpr char kSqlStateUrl[] = "energysites/sqlstate";
+
+// The words behind a status that tells callers less. Never sent to one.
+constexpr char kFaultUrl[] = "energysites/fault";
+
+constexpr char kMissingPartitionUrl[] = "energysites/missing-partition";
+
+// The first line only: the DETAIL below it can hold values that callers sent.
+absl::string_view FirstLine(absl::string_view text) { return text.substr(0, text.find('\n')); }
+
+absl::Status WithFault(absl::Status status, const std::exception& error) {
+  status.SetPayload(kFaultUrl, absl::Cord(FirstLine(error.what())));
+  return status;
+}
+
+// Whether it is libpq that speaks, which lost the connection. Whatever the server says has a state;
+// libpqxx leaves it out where it has a type of its own for it.
+bool IsOfLibpq(const pqxx::sql_error& error) {
+  return error.sqlstate().empty() && typeid(error) == typeid(pqxx::sql_error);
+}
+
+absl::Status StatusFromSqlError(const pqxx::sql_error& error) {
+  const std::string& state = error.sqlstate();
+  absl::Status status;
+  if (IsOfLibpq(error) || absl::StartsWith(state, "08") || absl::StartsWith(state, "57P") ||
+      state == "53300" || state == "25006") {
+    // Connection lost, server stopping or starting, out of connections, or a read-only standby.
+    status = DatabaseUnavailable("the database takes no connections now");
+  } else if (state == "57014") {
+    status = absl::DeadlineExceededError("the database took too long; the call was stopped");
+  } else if (state == "55P03" || state == "40001" || state == "40P01" || state == "23505") {
+    status = Conflict();
+  } else if (state == "ES001") {
+    // From our own functions, refuse_live_data_entry and make_live_data_month.
+    status = EntryNoLongerKept();
+  } else if (absl::StartsWith(state, "53") ||
+             dynamic_cast<const pqxx::insufficient_resources*>(&error) != nullptr) {
+    status = DatabaseUnavailable("the database is out of resources");
+  } else {
+    status = absl::InternalError(
+        absl::StrCat(state, ": ", FirstLine(error.what()), " in ", error.query()));
+  }
+  if (absl::IsUnavailable(status)) status = WithFault(std::move(status), error);
+  status.SetPayload(kSqlStateUrl, absl::Cord(state));
+  return status;
+}
+
+bool HasSqlState(const absl::Status& status, absl::string_view state) {
+  const auto payload = status.GetPayload(kSqlStateUrl);
+  return payload.has_value() && *payload == state;
+}
+
+}  // namespace
+
+absl::Status StatusFromException() {
+  try {
+    throw;
+  } catch (const pqxx::broken_connection& error) {
+    return WithFault(DatabaseUnavailable("the connection to the database was lost"), error);
+  } catch (const pqxx::in_doubt_error& error) {
+    return WithFault(
+        DatabaseUnavailable("the connection to the database was lost during the commit"), error);
+  } catch (const MissingPartition& error) {
+    absl::Status status = StatusFromSqlError(error);
+    status.SetPayload(kMissingPartitionUrl, absl::Cord());
+    return status;
+  } catch (const pqxx::sql_error& error) {
+    return StatusFromSqlError(error);
+  } catch (const pqxx::transaction_rollback& error) {
+    absl::Status status = Conflict();
+    const bool deadlock = dynamic_cast<const pqxx::deadlock_detected*>(&error) != nullptr;
+    status.SetPayload(kSqlStateUrl, absl::Cord(deadlock ? "40P01" : "40001"));
+    return status;
+  } catch (const std::exception& error) {
+    return absl::InternalError(error.what());
+  }
+}
+
+std::string FaultText(const absl::Status& status) {
+  const auto fault = status.GetPayload(kFaultUrl);
+  return fault.has_value() ? std::string(*fault) : std::string(status.message());
+}
+
+bool IsRetryable(const absl::Status& status) {
+  return HasSqlState(status, "40001") || HasSqlState(status, "40P01") ||
+         HasSqlState(status, "23505");
+}
+
+bool IsLockConflict(const absl::Status& status) {
+  return HasSqlState(status, "55P03") || HasSqlState(status, "40P01");
+}
+
+bool IsEntryNoLongerKept(const absl::Status& status) { return HasSqlState(status, "ES001"); }
+
+bool IsFaultOfEntry(const absl::Status& status) {
+  const auto state = status.GetPayload(kSqlStateUrl);
+  if (!state.has_value() || *state == "23505" || IsMissingPartition(status)) return false;
+  // What no column of its type holds, what a constraint forbids, and entries that are too old.
+  return state->StartsWith("22") || state->StartsWith("23") || IsEntryNoLongerKept(status);
+}
+
+bool IsMissingPartition(const absl::Status& status) {
+  return status.GetPayload(kMissingPartitionUrl).has_value();
+}
+
+std::string SqlStateOf(const absl::Status& status) {
+  const auto state = status.GetPayload(kSqlStateUrl);
+  return state.has_value() ? std::string(*state) : "";
+}
+
+}  // namespace energysites::storage
