@@ -14,7 +14,7 @@
 #include "google/protobuf/wire_format_lite.h"
 #include "services/errors/errors.h"
 #include "storage/live_data/live_data_export.h"
-#include "storage/postgres/rows.h"
+#include "storage/postgres/moment.h"
 
 namespace energysites {
 namespace {

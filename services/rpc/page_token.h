@@ -9,7 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "google/protobuf/message.h"
-#include "storage/postgres/rows.h"
+#include "storage/postgres/page.h"
 
 namespace energysites {
 

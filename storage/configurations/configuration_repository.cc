@@ -2,8 +2,10 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
 #include "storage/errors/errors.h"
-#include "storage/postgres/sql_array.h"
+#include "storage/postgres/etag.h"
+#include "storage/postgres/query.h"
 #include "storage/sites/site_repository.h"
 
 namespace energysites::storage {
@@ -12,25 +14,21 @@ namespace {
 using google::protobuf::Empty;
 using v1::Configuration;
 
-Configuration ConfigurationFromRow(const pqxx::row& row) {
+Configuration ConfigurationFromRow(const Rows& rows, int row) {
   Configuration configuration;
-  configuration.set_id(row["id"].as<int64_t>());
-  configuration.set_site_id(row["site_id"].as<int64_t>());
-  configuration.set_battery_vendor(row["battery_vendor"].c_str());
-  configuration.set_battery_capacity_kwh(row["battery_capacity_kwh"].as<double>());
-  configuration.set_battery_max_power_kw(row["battery_max_power_kw"].as<double>());
-  configuration.set_production_pv_units(row["production_pv_units"].as<int32_t>());
-  configuration.set_production_bio_units(row["production_bio_units"].as<int32_t>());
-  configuration.set_production_cro_units(row["production_cro_units"].as<int32_t>());
-  if (const pqxx::field kwp = row["production_pv_kwp"]; !kwp.is_null()) {
-    configuration.set_production_pv_kwp(kwp.as<double>());
-  }
-  if (const pqxx::field kwp = row["production_cro_kwp"]; !kwp.is_null()) {
-    configuration.set_production_cro_kwp(kwp.as<double>());
-  }
-  configuration.set_etag(row["etag"].c_str());
-  *configuration.mutable_create_time() = TimestampFromField(row["create_time"]);
-  *configuration.mutable_update_time() = TimestampFromField(row["update_time"]);
+  configuration.set_id(rows.Int64(row, 0));
+  configuration.set_site_id(rows.Int64(row, 1));
+  configuration.set_battery_vendor(rows.String(row, 2));
+  configuration.set_battery_capacity_kwh(rows.Double(row, 3));
+  configuration.set_battery_max_power_kw(rows.Double(row, 4));
+  configuration.set_production_pv_units(rows.Int32(row, 5));
+  configuration.set_production_bio_units(rows.Int32(row, 6));
+  configuration.set_production_cro_units(rows.Int32(row, 7));
+  if (!rows.IsNull(row, 8)) configuration.set_production_pv_kwp(rows.Double(row, 8));
+  if (!rows.IsNull(row, 9)) configuration.set_production_cro_kwp(rows.Double(row, 9));
+  configuration.set_etag(absl::StrCat(rows.Int64(row, 10)));
+  *configuration.mutable_create_time() = rows.Stamp(row, 11).ToTimestamp();
+  *configuration.mutable_update_time() = rows.Stamp(row, 12).ToTimestamp();
   return configuration;
 }
 
@@ -44,6 +42,9 @@ Configuration WithoutOutputs(Configuration configuration) {
   return configuration;
 }
 
+// Where the columns of a statement go on behind those of a configuration.
+constexpr int kConfigurationColumns = 13;
+
 // The site's key is held to the end, so that a deletion either sees this row or is seen here.
 constexpr Statement kCreateConfiguration = {"create_configuration", R"sql(
   WITH site AS (
@@ -55,18 +56,14 @@ constexpr Statement kCreateConfiguration = {"create_configuration", R"sql(
   SELECT id, $2, $3, $4, $5, $6, $7, $8, $9 FROM site
   RETURNING id, site_id, battery_vendor, battery_capacity_kwh, battery_max_power_kw,
             production_pv_units, production_bio_units, production_cro_units, production_pv_kwp,
-            production_cro_kwp, etag,
-            (extract(epoch FROM create_time) * 1000000)::bigint AS create_time,
-            (extract(epoch FROM update_time) * 1000000)::bigint AS update_time
+            production_cro_kwp, etag, create_time, update_time
 )sql"};
 
 // A place is a configuration's index in the parameters, from 1 on.
 constexpr Statement kGetConfigurations = {"get_configurations", R"sql(
   SELECT id, site_id, battery_vendor, battery_capacity_kwh, battery_max_power_kw,
          production_pv_units, production_bio_units, production_cro_units, production_pv_kwp,
-         production_cro_kwp, etag,
-         (extract(epoch FROM create_time) * 1000000)::bigint AS create_time,
-         (extract(epoch FROM update_time) * 1000000)::bigint AS update_time, place
+         production_cro_kwp, etag, create_time, update_time, place
   FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS wanted (site_id, id, place)
   JOIN configurations USING (site_id, id)
   WHERE site_id <> ALL(ARRAY(SELECT sites.id FROM sites WHERE delete_time IS NOT NULL))
@@ -75,9 +72,7 @@ constexpr Statement kGetConfigurations = {"get_configurations", R"sql(
 constexpr Statement kListConfigurationsOfSite = {"list_configurations_of_site", R"sql(
   SELECT id, site_id, battery_vendor, battery_capacity_kwh, battery_max_power_kw,
          production_pv_units, production_bio_units, production_cro_units, production_pv_kwp,
-         production_cro_kwp, etag,
-         (extract(epoch FROM create_time) * 1000000)::bigint AS create_time,
-         (extract(epoch FROM update_time) * 1000000)::bigint AS update_time
+         production_cro_kwp, etag, create_time, update_time
   FROM configurations
   WHERE site_id = $1 AND id > $2
     AND EXISTS (SELECT FROM sites WHERE id = $1 AND delete_time IS NULL)
@@ -87,9 +82,7 @@ constexpr Statement kListConfigurationsOfSite = {"list_configurations_of_site", 
 constexpr Statement kListConfigurations = {"list_configurations", R"sql(
   SELECT id, site_id, battery_vendor, battery_capacity_kwh, battery_max_power_kw,
          production_pv_units, production_bio_units, production_cro_units, production_pv_kwp,
-         production_cro_kwp, etag,
-         (extract(epoch FROM create_time) * 1000000)::bigint AS create_time,
-         (extract(epoch FROM update_time) * 1000000)::bigint AS update_time
+         production_cro_kwp, etag, create_time, update_time
   FROM configurations
   WHERE (site_id, id) > ($1, $2)
     AND site_id <> ALL(ARRAY(SELECT sites.id FROM sites WHERE delete_time IS NOT NULL))
@@ -113,9 +106,7 @@ constexpr Statement kUpdateConfiguration = {"update_configuration", R"sql(
     AND EXISTS (SELECT FROM sites WHERE id = $1 AND delete_time IS NULL)
   RETURNING id, site_id, battery_vendor, battery_capacity_kwh, battery_max_power_kw,
             production_pv_units, production_bio_units, production_cro_units, production_pv_kwp,
-            production_cro_kwp, etag,
-            (extract(epoch FROM create_time) * 1000000)::bigint AS create_time,
-            (extract(epoch FROM update_time) * 1000000)::bigint AS update_time
+            production_cro_kwp, etag, create_time, update_time
 )sql"};
 
 constexpr Statement kDeleteConfiguration = {"delete_configuration", R"sql(
@@ -170,14 +161,14 @@ Configuration Merge(Configuration stored, const Configuration& sent,
   return stored;
 }
 
-pqxx::result FindConfigurations(pqxx::transaction_base& tx,
-                                const std::vector<ConfigurationRepository::Key>& keys) {
-  SqlArray site_ids, ids;
+Rows FindConfigurations(pqxx::transaction_base& tx,
+                        const std::vector<ConfigurationRepository::Key>& keys) {
+  Array<int64_t> site_ids, ids;
   for (const auto& key : keys) {
     site_ids.Add(key.site_id);
     ids.Add(key.id);
   }
-  return tx.exec_prepared(kGetConfigurations.name, site_ids.Take(), ids.Take());
+  return Query(tx, kGetConfigurations, {site_ids, ids});
 }
 
 }  // namespace
@@ -199,14 +190,14 @@ absl::StatusOr<Configuration> ConfigurationRepository::Create(
                       });
   }
   return WriteOnce(session_, write_request, [&](pqxx::work& tx) -> absl::StatusOr<Configuration> {
-    const pqxx::result rows = tx.exec_prepared(
-        kCreateConfiguration.name, sent.site_id(), sent.battery_vendor(),
-        sent.battery_capacity_kwh(), sent.battery_max_power_kw(), sent.production_pv_units(),
-        sent.production_bio_units(), sent.production_cro_units(),
-        IfPresent(sent.has_production_pv_kwp(), sent.production_pv_kwp()),
-        IfPresent(sent.has_production_cro_kwp(), sent.production_cro_kwp()));
+    const Rows rows = Query(tx, kCreateConfiguration,
+                            {sent.site_id(), sent.battery_vendor(), sent.battery_capacity_kwh(),
+                             sent.battery_max_power_kw(), sent.production_pv_units(),
+                             sent.production_bio_units(), sent.production_cro_units(),
+                             IfPresent(sent.has_production_pv_kwp(), sent.production_pv_kwp()),
+                             IfPresent(sent.has_production_cro_kwp(), sent.production_cro_kwp())});
     if (rows.empty()) return SiteNotFound(sent.site_id());
-    return ConfigurationFromRow(rows.front());
+    return ConfigurationFromRow(rows, 0);
   });
 }
 
@@ -216,8 +207,9 @@ std::vector<absl::StatusOr<Configuration>> ConfigurationRepository::GetMany(
   auto results = session_.Autocommit([&](pqxx::nontransaction& tx) -> absl::StatusOr<Results> {
     Results found;
     for (const Key& key : keys) found.push_back(ConfigurationNotFound(key.site_id, key.id));
-    for (const pqxx::row& row : FindConfigurations(tx, keys)) {
-      found[row["place"].as<size_t>() - 1] = ConfigurationFromRow(row);
+    const Rows rows = FindConfigurations(tx, keys);
+    for (int row = 0; row < rows.size(); ++row) {
+      found[rows.Int64(row, kConfigurationColumns) - 1] = ConfigurationFromRow(rows, row);
     }
     return found;
   });
@@ -229,13 +221,14 @@ absl::StatusOr<std::vector<Configuration>> ConfigurationRepository::List(int64_t
   const int64_t after_site_id = page.last_key.empty() ? 0 : page.last_key[0];
   const int64_t after_id = page.last_key.empty() ? 0 : page.last_key[1];
   return session_.Transact([&](pqxx::work& tx) -> absl::StatusOr<std::vector<Configuration>> {
-    const pqxx::result rows =
-        site_id == 0
-            ? tx.exec_prepared(kListConfigurations.name, after_site_id, after_id, page.limit)
-            : tx.exec_prepared(kListConfigurationsOfSite.name, site_id, after_id, page.limit);
+    const Rows rows = site_id == 0
+                          ? Query(tx, kListConfigurations, {after_site_id, after_id, page.limit})
+                          : Query(tx, kListConfigurationsOfSite, {site_id, after_id, page.limit});
     if (rows.empty() && site_id != 0 && !SiteExists(tx, site_id)) return SiteNotFound(site_id);
     std::vector<Configuration> configurations;
-    for (const pqxx::row& row : rows) configurations.push_back(ConfigurationFromRow(row));
+    for (int row = 0; row < rows.size(); ++row) {
+      configurations.push_back(ConfigurationFromRow(rows, row));
+    }
     return configurations;
   });
 }
@@ -246,18 +239,20 @@ absl::StatusOr<Configuration> ConfigurationRepository::Update(
   const Changes changes(sent, fields);
   return session_.Transact([&](pqxx::work& tx) -> absl::StatusOr<Configuration> {
     if (!request.validate_only()) {
-      const pqxx::result updated = tx.exec_prepared(
-          kUpdateConfiguration.name, sent.site_id(), sent.id(), EtagParameter(sent.etag()),
-          changes.vendor, changes.capacity_kwh, changes.max_power_kw, changes.pv_units,
-          changes.bio_units, changes.cro_units, changes.set_pv_kwp, changes.pv_kwp,
-          changes.set_cro_kwp, changes.cro_kwp);
-      if (!updated.empty()) return ConfigurationFromRow(updated.front());
+      const Rows updated =
+          Query(tx, kUpdateConfiguration,
+                {sent.site_id(), sent.id(), EtagParameter(sent.etag()), changes.vendor,
+                 changes.capacity_kwh, changes.max_power_kw, changes.pv_units, changes.bio_units,
+                 changes.cro_units, changes.set_pv_kwp, changes.pv_kwp, changes.set_cro_kwp,
+                 changes.cro_kwp});
+      if (!updated.empty()) return ConfigurationFromRow(updated, 0);
     }
-    const pqxx::result rows = FindConfigurations(tx, {{sent.site_id(), sent.id()}});
+    const Rows rows = FindConfigurations(tx, {{sent.site_id(), sent.id()}});
     if (rows.empty()) return ConfigurationNotFound(sent.site_id(), sent.id());
-    const Configuration stored = ConfigurationFromRow(rows.front());
-    const bool stale = !sent.etag().empty() && sent.etag() != stored.etag();
-    if (!request.validate_only() || stale) return StaleEtag("configuration");
+    const Configuration stored = ConfigurationFromRow(rows, 0);
+    if (!request.validate_only() || !EtagMatches(sent.etag(), stored.etag())) {
+      return StaleEtag("configuration");
+    }
     return WithoutOutputs(Merge(stored, sent, fields));
   });
 }
@@ -266,14 +261,16 @@ absl::StatusOr<Empty> ConfigurationRepository::Delete(
     const v1::DeleteConfigurationRequest& request) {
   return session_.Transact([&](pqxx::work& tx) -> absl::StatusOr<Empty> {
     if (!request.validate_only()) {
-      const pqxx::result deleted = tx.exec_prepared(kDeleteConfiguration.name, request.site_id(),
-                                                    request.id(), EtagParameter(request.etag()));
+      const Rows deleted = Query(tx, kDeleteConfiguration,
+                                 {request.site_id(), request.id(), EtagParameter(request.etag())});
       if (!deleted.empty()) return Empty();
     }
-    const pqxx::result rows = FindConfigurations(tx, {{request.site_id(), request.id()}});
+    const Rows rows = FindConfigurations(tx, {{request.site_id(), request.id()}});
     if (rows.empty()) return ConfigurationNotFound(request.site_id(), request.id());
-    const bool stale = !request.etag().empty() && request.etag() != rows[0]["etag"].c_str();
-    if (!request.validate_only() || stale) return StaleEtag("configuration");
+    const Configuration stored = ConfigurationFromRow(rows, 0);
+    if (!request.validate_only() || !EtagMatches(request.etag(), stored.etag())) {
+      return StaleEtag("configuration");
+    }
     return Empty();
   });
 }

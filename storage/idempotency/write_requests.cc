@@ -1,9 +1,8 @@
 #include "storage/idempotency/write_requests.h"
 
-#include "absl/strings/escaping.h"
 #include "absl/time/clock.h"
 #include "storage/errors/errors.h"
-#include "storage/postgres/sql_array.h"
+#include "storage/postgres/query.h"
 
 namespace energysites::storage {
 namespace {
@@ -12,7 +11,7 @@ namespace {
 // being deleted is forgotten, as it is with the site.
 constexpr Statement kFindAnswers = {"find_answers", R"sql(
   SELECT wanted.place, stored.request_hash, stored.response
-  FROM unnest($1::bigint[], $2::uuid[]) WITH ORDINALITY AS wanted (site_id, request_id, place)
+  FROM unnest($1::bigint[], $2::text[]::uuid[]) WITH ORDINALITY AS wanted (site_id, request_id, place)
   JOIN write_requests AS stored
     ON stored.site_id = wanted.site_id AND stored.request_id = wanted.request_id
   WHERE NOT EXISTS (SELECT FROM sites WHERE sites.id = wanted.site_id AND delete_time IS NOT NULL)
@@ -21,8 +20,8 @@ constexpr Statement kFindAnswers = {"find_answers", R"sql(
 // In the order of the key, so that two calls of this cannot wait for each other.
 constexpr Statement kStoreAnswers = {"store_answers", R"sql(
   INSERT INTO write_requests (site_id, request_id, request_hash, response)
-  SELECT site_id, request_id, decode(request_hash, 'hex'), decode(response, 'hex')
-  FROM unnest($1::bigint[], $2::uuid[], $3::text[], $4::text[])
+  SELECT site_id, request_id, request_hash, response
+  FROM unnest($1::bigint[], $2::text[]::uuid[], $3::bytea[], $4::bytea[])
     AS answer (site_id, request_id, request_hash, response)
   ORDER BY site_id, request_id
 )sql"};
@@ -44,17 +43,18 @@ Statements WriteRequestStatements() { return {&kFindAnswers, &kStoreAnswers, &kF
 
 std::vector<absl::StatusOr<std::optional<std::string>>> FindAnswers(
     pqxx::work& tx, const std::vector<const WriteRequest*>& requests) {
-  SqlArray site_ids, request_ids;
+  Array<int64_t> site_ids;
+  Array<absl::string_view> request_ids;
   for (const WriteRequest* request : requests) {
     site_ids.Add(request->site_id);
-    request_ids.AddWord(request->request_id);
+    request_ids.Add(request->request_id);
   }
   std::vector<absl::StatusOr<std::optional<std::string>>> answers(requests.size(), std::nullopt);
-  for (const pqxx::row& row :
-       tx.exec_prepared(kFindAnswers.name, site_ids.Take(), request_ids.Take())) {
-    const size_t i = row["place"].as<size_t>() - 1;
-    if (pqxx::binarystring(row["request_hash"]).str() == requests[i]->hash) {
-      answers[i] = pqxx::binarystring(row["response"]).str();
+  const Rows rows = Query(tx, kFindAnswers, {site_ids, request_ids});
+  for (int row = 0; row < rows.size(); ++row) {
+    const size_t i = rows.Int64(row, 0) - 1;
+    if (rows.Text(row, 1) == requests[i]->hash) {
+      answers[i] = rows.String(row, 2);
     } else {
       answers[i] = RequestIdReused(requests[i]->request_id);
     }
@@ -65,23 +65,23 @@ std::vector<absl::StatusOr<std::optional<std::string>>> FindAnswers(
 void StoreAnswers(pqxx::work& tx,
                   const std::vector<std::pair<const WriteRequest*, std::string>>& answers) {
   if (answers.empty()) return;
-  SqlArray site_ids, request_ids, hashes, responses;
+  Array<int64_t> site_ids;
+  Array<absl::string_view> request_ids;
+  Array<Bytea> hashes, responses;
   for (const auto& [request, answer] : answers) {
     site_ids.Add(request->site_id);
-    request_ids.AddWord(request->request_id);
-    hashes.AddWord(absl::BytesToHexString(request->hash));
-    responses.AddWord(absl::BytesToHexString(answer));
+    request_ids.Add(request->request_id);
+    hashes.Add({request->hash});
+    responses.Add({answer});
   }
-  tx.exec_prepared0(kStoreAnswers.name, site_ids.Take(), request_ids.Take(), hashes.Take(),
-                    responses.Take());
+  Query(tx, kStoreAnswers, {site_ids, request_ids, hashes, responses});
 }
 
-absl::StatusOr<int64_t> ForgetRequests(Session& session, absl::Duration ttl, int limit) {
+absl::StatusOr<int64_t> ForgetRequests(Session& session, absl::Duration ttl, int64_t limit) {
   return session.Transact([&](pqxx::work& tx) -> absl::StatusOr<int64_t> {
-    return tx
-        .exec_prepared(kForgetRequests.name, absl::ToInt64Milliseconds(ttl), limit,
-                       absl::ToUnixMillis(absl::Now() - ttl))
-        .affected_rows();
+    return Query(tx, kForgetRequests,
+                 {absl::ToInt64Milliseconds(ttl), limit, absl::ToUnixMillis(absl::Now() - ttl)})
+        .affected();
   });
 }
 

@@ -40,7 +40,7 @@ void StoreAnswers(pqxx::work& tx,
                   const std::vector<std::pair<const WriteRequest*, std::string>>& answers);
 
 // Deletes up to `limit` of the answers older than `ttl`. Returns how many.
-absl::StatusOr<int64_t> ForgetRequests(Session& session, absl::Duration ttl, int limit);
+absl::StatusOr<int64_t> ForgetRequests(Session& session, absl::Duration ttl, int64_t limit);
 
 template <class Response>
 absl::StatusOr<Response> ParseAnswer(const std::string& bytes) {

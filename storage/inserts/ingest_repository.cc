@@ -9,6 +9,7 @@
 #include "storage/live_data/live_data_id.h"
 #include "storage/live_data/live_data_rollups.h"
 #include "storage/postgres/binary_copy.h"
+#include "storage/postgres/query.h"
 #include "storage/postgres/sql_errors.h"
 
 namespace energysites::storage {
@@ -28,13 +29,13 @@ constexpr Statement kOpenSession = {"open_ingest_session", R"sql(
 constexpr Statement kAdvanceSession = {"advance_ingest_session", R"sql(
   UPDATE ingest_sessions SET committed_sequence = $4, update_time = now(),
                              hashed_sequence = $4, batch_hashes = $5
-  WHERE owner = $1 AND session = $2 AND stream = $3 AND committed_sequence = $4 - 1
+  WHERE owner = $1 AND session = $2 AND stream = $3 AND committed_sequence = $4::bigint - 1
 )sql"};
 
 // A client cannot have missed more batches than the server and the network hold.
 constexpr Statement kRememberRefused = {"remember_ingest_refusals", R"sql(
   WITH forgotten AS (
-    DELETE FROM ingest_refusals WHERE owner = $1 AND session = $2 AND sequence <= $3 - 1000
+    DELETE FROM ingest_refusals WHERE owner = $1 AND session = $2 AND sequence <= $3::bigint - 1000
   )
   INSERT INTO ingest_refusals (owner, session, sequence, failed_count, refused)
   VALUES ($1, $2, $3, $4, $5)
@@ -137,28 +138,28 @@ absl::StatusOr<IngestRepository::Opened> IngestRepository::Open(const std::strin
   const std::string& name = start.session();
   const int64_t acknowledged = start.acknowledged_sequence();
   return session_.Transact([&](pqxx::work& tx) -> absl::StatusOr<Opened> {
-    const pqxx::row row = tx.exec_prepared1(kOpenSession.name, owner, name);
+    const Rows row = Query(tx, kOpenSession, {owner, name});
     Opened opened;
-    opened.session = {owner, name, row["stream"].as<int64_t>()};
-    opened.committed_sequence = row["committed_sequence"].as<int64_t>();
-    const pqxx::binarystring hashes(row["batch_hashes"]);
-    opened.hashes = {opened.committed_sequence, row["hashed_sequence"].as<int64_t>(), hashes.str()};
+    opened.session = {owner, name, row.Int64(0, 0)};
+    opened.committed_sequence = row.Int64(0, 1);
+    opened.hashes = {opened.committed_sequence, row.Int64(0, 2), row.Text(0, 3)};
     // Going on would store again what the caller has sent before.
     if (acknowledged > opened.committed_sequence) {
       const bool is_new = opened.session.stream == 1;
       return is_new ? IngestSessionNotFound(name) : IngestSessionForgotten();
     }
-    tx.exec_prepared0(kForgetRefused.name, owner, name, acknowledged);
-    for (const pqxx::row& refused : tx.exec_prepared(kFindRefused.name, owner, name)) {
+    Query(tx, kForgetRefused, {owner, name, acknowledged});
+    const Rows refused = Query(tx, kFindRefused, {owner, name});
+    for (int i = 0; i < refused.size(); ++i) {
       v1::RefusedEntries& entries = opened.refused.emplace_back();
-      if (!refused["refused"].is_null()) {
-        const pqxx::binarystring bytes(refused["refused"]);
+      if (!refused.IsNull(i, 2)) {
+        const absl::string_view bytes = refused.Text(i, 2);
         if (!entries.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
           return absl::DataLossError("a stored refusal is broken");
         }
       }
-      entries.set_sequence(refused["sequence"].as<int64_t>());
-      entries.set_failed_count(refused["failed_count"].as<int32_t>());
+      entries.set_sequence(refused.Int64(i, 0));
+      entries.set_failed_count(refused.Int32(i, 1));
     }
     return opened;
   });
@@ -188,7 +189,7 @@ absl::StatusOr<v1::RefusedEntries> IngestRepository::StoreOnce(
   return session_.Transact([&](pqxx::work& tx) -> absl::StatusOr<v1::RefusedEntries> {
     std::vector<Row> rows = valid;
     Failures failures = invalid;
-    LockSites(rows, failures);
+    LockSites(tx, rows, failures);
     // After the sites, which come first in an answer.
     if (!old_months->empty()) {
       Refuse(rows, failures, [&](const Row& row) {
@@ -211,14 +212,15 @@ absl::StatusOr<v1::RefusedEntries> IngestRepository::StoreOnce(
     }();
     if (!turn.ok()) return turn;
     const int64_t sequence = batch.sequence();
-    const pqxx::result advanced =
-        tx.exec_prepared0(kAdvanceSession.name, session.owner, session.name, session.stream,
-                          sequence, pqxx::binarystring(hashes.bytes()));
-    if (advanced.affected_rows() == 0) return IngestSessionTakenOver();
+    const Rows advanced =
+        Query(tx, kAdvanceSession,
+              {session.owner, session.name, session.stream, sequence, hashes.bytes()});
+    if (advanced.affected() == 0) return IngestSessionTakenOver();
     v1::RefusedEntries refused = RefusedOf(sequence, failures);
     if (refused.failed_count() > 0) {
-      tx.exec_prepared0(kRememberRefused.name, session.owner, session.name, sequence,
-                        refused.failed_count(), pqxx::binarystring(refused.SerializeAsString()));
+      Query(tx, kRememberRefused,
+            {session.owner, session.name, sequence, refused.failed_count(),
+             refused.SerializeAsString()});
     }
     return refused;
   });
@@ -238,14 +240,14 @@ absl::StatusOr<std::map<int64_t, absl::Status>> IngestRepository::MakeMonths(
   return old_months;
 }
 
-void IngestRepository::LockSites(std::vector<Row>& rows, Failures& failures) {
-  BinaryArray<int64_t> wanted;
+void IngestRepository::LockSites(pqxx::work& tx, std::vector<Row>& rows, Failures& failures) {
+  Array<int64_t> wanted;
   int64_t last = 0;
   for (const Row& row : rows) {
     if (row.site_id != last) wanted.Add(row.site_id);
     last = row.site_id;
   }
-  const BinaryRows locked = ExecBinary(session_.connection(), kLockSites, {wanted});
+  const Rows locked = Query(tx, kLockSites, {wanted});
   // Both are in the order of the sites.
   int next = 0;
   Refuse(rows, failures, [&](const Row& row) {

@@ -78,7 +78,7 @@ class IngestRepository {
 
   // Returns the months whose entries are no longer kept, each with the error that says so.
   absl::StatusOr<std::map<int64_t, absl::Status>> MakeMonths(const std::vector<Row>& rows);
-  void LockSites(std::vector<Row>& rows, Failures& failures);
+  void LockSites(pqxx::work& tx, std::vector<Row>& rows, Failures& failures);
   void Copy(RowIterator begin, RowIterator end);
   void CopyCarefully(pqxx::work& tx, std::vector<Row>& rows, Failures& failures);
   void CopyPiece(pqxx::work& tx, RowIterator begin, RowIterator end, Failures& failures);

@@ -4,6 +4,7 @@
 
 #include "google/protobuf/empty.pb.h"
 #include "storage/live_data/live_data_id.h"
+#include "storage/postgres/query.h"
 
 namespace energysites::storage {
 namespace {
@@ -42,11 +43,11 @@ std::vector<int64_t> LiveDataAllocator::TakeNumbers(pqxx::transaction_base& tx, 
     }
     if (numbers.size() == count) return numbers;
     const size_t missing = count - numbers.size();
-    const pqxx::result rows =
-        tx.exec_prepared(kTakeBlocks.name, (missing + kBlockSize - 1) / kBlockSize);
+    const auto blocks = static_cast<int64_t>((missing + kBlockSize - 1) / kBlockSize);
+    const Rows rows = Query(tx, kTakeBlocks, {blocks});
     const std::lock_guard<std::mutex> lock(mutex_);
-    for (const pqxx::row& row : rows) {
-      const int64_t first = row["first"].as<int64_t>();
+    for (int row = 0; row < rows.size(); ++row) {
+      const int64_t first = rows.Int64(row, 0);
       blocks_.emplace_back(first, first + kBlockSize);
     }
   }
@@ -69,8 +70,8 @@ absl::Status LiveDataAllocator::MakeMonths(Session& session, const std::set<int6
     absl::Status status = absl::AbortedError("not tried yet");
     for (int i = 0; i < kMonthTries && absl::IsAborted(status); ++i) {
       status = session
-                   .Autocommit([&](pqxx::nontransaction&) -> absl::StatusOr<Empty> {
-                     ExecBinary(session.connection(), kMakeMonth, {begin});
+                   .Autocommit([&](pqxx::nontransaction& tx) -> absl::StatusOr<Empty> {
+                     Query(tx, kMakeMonth, {begin});
                      return Empty();
                    })
                    .status();

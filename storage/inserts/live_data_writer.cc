@@ -10,7 +10,7 @@
 #include "storage/live_data/live_data_id.h"
 #include "storage/live_data/live_data_rollups.h"
 #include "storage/live_data/live_data_rows.h"
-#include "storage/postgres/binary_query.h"
+#include "storage/postgres/query.h"
 #include "storage/postgres/sql_errors.h"
 
 namespace energysites::storage {
@@ -53,10 +53,10 @@ constexpr Statement kFindSites = {"find_sites", R"sql(
   SELECT id FROM sites WHERE id = ANY($1::bigint[]) AND delete_time IS NULL
 )sql"};
 
-BinaryArray<int64_t> SitesOf(const std::vector<const LiveDataEntry*>& entries) {
+Array<int64_t> SitesOf(const std::vector<const LiveDataEntry*>& entries) {
   std::set<int64_t> sites;
   for (const LiveDataEntry* entry : entries) sites.insert(entry->site_id());
-  BinaryArray<int64_t> array;
+  Array<int64_t> array;
   for (const int64_t site : sites) array.Add(site);
   return array;
 }
@@ -99,10 +99,10 @@ LiveDataWriter::Stored LiveDataWriter::Insert(pqxx::transaction_base& tx, const 
   Stored stored(entries.size());
   if (entries.empty()) return stored;
   const std::vector<int64_t> numbers = allocator_.TakeNumbers(tx, entries.size());
-  BinaryArray<int64_t> ids, site_ids, dirty_site_ids;
-  BinaryArray<Moment> stamps, dirty_buckets;
-  BinaryArray<double> socs, loads, net_loads;
-  BinaryArray<bool> pvs, bios, cros;
+  Array<int64_t> ids, site_ids, dirty_site_ids;
+  Array<Moment> stamps, dirty_buckets;
+  Array<double> socs, loads, net_loads;
+  Array<bool> pvs, bios, cros;
   std::unordered_map<int64_t, size_t> index_of_id;
   std::set<std::pair<int64_t, int64_t>> dirty;
   for (size_t i = 0; i < entries.size(); ++i) {
@@ -124,10 +124,10 @@ LiveDataWriter::Stored LiveDataWriter::Insert(pqxx::transaction_base& tx, const 
     dirty_site_ids.Add(site_id);
     dirty_buckets.Add(Moment::FromUnixMicroseconds(bucket));
   }
-  BinaryArray<int64_t> sites = SitesOf(entries);
-  const BinaryRows rows = ExecBinary(session_.connection(), kInsertLiveData,
-                                     {sites, ids, site_ids, stamps, socs, loads, net_loads, pvs,
-                                      bios, cros, dirty_site_ids, dirty_buckets});
+  const Array<int64_t> sites = SitesOf(entries);
+  const Rows rows = Query(tx, kInsertLiveData,
+                          {sites, ids, site_ids, stamps, socs, loads, net_loads, pvs, bios, cros,
+                           dirty_site_ids, dirty_buckets});
   // Not every database returns the rows in the order given: the ids tell which are in.
   for (int row = 0; row < rows.size(); ++row) {
     const int64_t id = rows.Int64(row, 0);
@@ -140,14 +140,14 @@ LiveDataWriter::Stored LiveDataWriter::Insert(pqxx::transaction_base& tx, const 
 }
 
 LiveDataWriter::Stored LiveDataWriter::LockAndInsert(pqxx::work& tx, const Entries& entries) {
-  BinaryArray<int64_t> sites = SitesOf(entries);
-  ExecBinary(session_.connection(), kLockSites, {sites});
+  const Array<int64_t> sites = SitesOf(entries);
+  Query(tx, kLockSites, {sites});
   return Insert(tx, entries);
 }
 
-LiveDataWriter::Stored LiveDataWriter::Check(pqxx::work&, const Entries& entries) {
-  BinaryArray<int64_t> sites = SitesOf(entries);
-  const BinaryRows rows = ExecBinary(session_.connection(), kFindSites, {sites});
+LiveDataWriter::Stored LiveDataWriter::Check(pqxx::work& tx, const Entries& entries) {
+  const Array<int64_t> sites = SitesOf(entries);
+  const Rows rows = Query(tx, kFindSites, {sites});
   std::set<int64_t> found;
   for (int row = 0; row < rows.size(); ++row) found.insert(rows.Int64(row, 0));
   Stored checked(entries.size());

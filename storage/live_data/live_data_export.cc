@@ -11,7 +11,7 @@
 #include "google/protobuf/empty.pb.h"
 #include "storage/errors/errors.h"
 #include "storage/postgres/connection.h"
-#include "storage/postgres/rows.h"
+#include "storage/postgres/query.h"
 
 namespace energysites::storage {
 namespace {
@@ -41,11 +41,11 @@ struct Segment {
 // `range` cut where partitions begin. A month that is made later lies in a gap between two that
 // are there, and is read with the one before.
 absl::StatusOr<std::vector<Segment>> Segments(Session& session, const LiveDataRange& range) {
-  return session.Autocommit([&](pqxx::nontransaction&) -> absl::StatusOr<std::vector<Segment>> {
+  return session.Autocommit([&](pqxx::nontransaction& tx) -> absl::StatusOr<std::vector<Segment>> {
     if (!range.site_ids.empty()) {
-      BinaryArray<int64_t> wanted;
+      Array<int64_t> wanted;
       for (const int64_t id : range.site_ids) wanted.Add(id);
-      const BinaryRows rows = ExecBinary(session.connection(), kFindExportedSites, {wanted});
+      const Rows rows = Query(tx, kFindExportedSites, {wanted});
       std::set<int64_t> known;
       for (int row = 0; row < rows.size(); ++row) known.insert(rows.Int64(row, 0));
       for (const int64_t id : range.site_ids) {
@@ -53,7 +53,7 @@ absl::StatusOr<std::vector<Segment>> Segments(Session& session, const LiveDataRa
       }
     }
     std::vector<Segment> segments;
-    const BinaryRows rows = ExecBinary(session.connection(), kListSegments, {});
+    const Rows rows = Query(tx, kListSegments);
     Moment begin = range.begin;
     for (int row = 0; row < rows.size(); ++row) {
       const Moment bound = rows.Stamp(row, 0);

@@ -8,7 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
-#include "storage/postgres/binary_query.h"
+#include "storage/postgres/moment.h"
 #include "storage/postgres/session.h"
 #include "storage/postgres/statement.h"
 

@@ -7,7 +7,7 @@
 #include <optional>
 
 #include "google/protobuf/timestamp.pb.h"
-#include "storage/postgres/binary_query.h"
+#include "storage/postgres/moment.h"
 
 namespace energysites::storage {
 

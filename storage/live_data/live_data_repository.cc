@@ -5,6 +5,7 @@
 #include "storage/errors/errors.h"
 #include "storage/live_data/live_data_id.h"
 #include "storage/live_data/live_data_rows.h"
+#include "storage/postgres/query.h"
 #include "storage/sites/site_repository.h"
 
 namespace energysites::storage {
@@ -103,8 +104,8 @@ Statements LiveDataRepository::AllStatements() {
 std::vector<absl::StatusOr<LiveDataEntry>> LiveDataRepository::GetMany(
     const std::vector<LiveDataKey>& keys) {
   using Results = std::vector<absl::StatusOr<LiveDataEntry>>;
-  BinaryArray<int64_t> site_ids, ids;
-  BinaryArray<Moment> begins, ends;
+  Array<int64_t> site_ids, ids;
+  Array<Moment> begins, ends;
   for (const LiveDataKey& key : keys) {
     // An empty month where no entry can have the id.
     const MonthRange month = MonthOfId(key.id).value_or(MonthRange());
@@ -115,10 +116,10 @@ std::vector<absl::StatusOr<LiveDataEntry>> LiveDataRepository::GetMany(
   }
   Parameters parameters = {site_ids, ids, begins, ends};
   absl::StatusOr<Results> results =
-      session_.Autocommit([&](pqxx::nontransaction&) -> absl::StatusOr<Results> {
+      session_.Autocommit([&](pqxx::nontransaction& tx) -> absl::StatusOr<Results> {
         Results found(keys.size());
         std::vector<bool> is_found(keys.size(), false);
-        const BinaryRows rows = ExecBinary(session_.connection(), kGetLiveDataEntries, parameters);
+        const Rows rows = Query(tx, kGetLiveDataEntries, parameters);
         for (int row = 0; row < rows.size(); ++row) {
           const size_t i = rows.Int64(row, kEntryColumns) - 1;
           found[i] = EntryFromRow(rows, row);
@@ -150,19 +151,18 @@ absl::StatusOr<std::vector<LiveDataEntry>> LiveDataRepository::List(
   }
   const Moment bound = oldest_first ? end : start;
   const int64_t site_id = request.site_id();
-  const auto list = [&] {
-    Connection& connection = session_.connection();
+  const auto list = [&](pqxx::nontransaction& tx) {
     if (site_id == 0) {
-      return ExecBinary(connection, oldest_first ? kListOldestFirst : kListNewestFirst,
-                        {last_stamp, last_id, bound, int64_t{page.limit}});
+      return Query(tx, oldest_first ? kListOldestFirst : kListNewestFirst,
+                   {last_stamp, last_id, bound, page.limit});
     }
-    return ExecBinary(connection, oldest_first ? kListOfSiteOldestFirst : kListOfSiteNewestFirst,
-                      {last_stamp, last_id, bound, int64_t{page.limit}, site_id});
+    return Query(tx, oldest_first ? kListOfSiteOldestFirst : kListOfSiteNewestFirst,
+                 {last_stamp, last_id, bound, page.limit, site_id});
   };
   return session_.Autocommit(
       [&](pqxx::nontransaction& tx) -> absl::StatusOr<std::vector<LiveDataEntry>> {
-        const BinaryRows rows = list();
-        if (rows.size() == 0 && site_id != 0 && !SiteExists(tx, site_id)) {
+        const Rows rows = list(tx);
+        if (rows.empty() && site_id != 0 && !SiteExists(tx, site_id)) {
           return SiteNotFound(site_id);
         }
         std::vector<LiveDataEntry> entries;
@@ -180,10 +180,10 @@ absl::StatusOr<Empty> LiveDataRepository::Delete(const v1::DeleteLiveDataEntryRe
     return Empty();
   }
   const MonthRange month = MonthOfId(key.id).value_or(MonthRange());
-  return session_.Autocommit([&](pqxx::nontransaction&) -> absl::StatusOr<Empty> {
-    const BinaryRows rows = ExecBinary(session_.connection(), kDeleteLiveDataEntry,
-                                       {key.site_id, key.id, month.begin, month.end});
-    if (rows.size() == 0) return LiveDataEntryNotFound(key.site_id, key.id);
+  return session_.Autocommit([&](pqxx::nontransaction& tx) -> absl::StatusOr<Empty> {
+    const Rows rows =
+        Query(tx, kDeleteLiveDataEntry, {key.site_id, key.id, month.begin, month.end});
+    if (rows.empty()) return LiveDataEntryNotFound(key.site_id, key.id);
     return Empty();
   });
 }

@@ -7,7 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "energysites/v1/live_data.pb.h"
-#include "storage/postgres/rows.h"
+#include "storage/postgres/page.h"
 #include "storage/postgres/session.h"
 #include "storage/postgres/statement.h"
 

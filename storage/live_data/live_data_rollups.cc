@@ -1,9 +1,8 @@
 #include "storage/live_data/live_data_rollups.h"
 
-#include <string>
-
 #include "storage/live_data/live_data_fold.h"
 #include "storage/postgres/portions.h"
+#include "storage/postgres/query.h"
 
 namespace energysites::storage {
 namespace {
@@ -82,21 +81,20 @@ constexpr Statement kCountDirtyBuckets = {"count_dirty_buckets", R"sql(
   SELECT count(*) AS dirty FROM (SELECT DISTINCT site_id, bucket FROM live_data_dirty_buckets) AS b
 )sql"};
 
-// The last bucket of a part, as the database writes it.
+// The last bucket of a part.
 struct Place {
   int64_t site_id = 0;
-  std::string bucket = "-infinity";
+  Moment bucket = Moment::BeforeAll();
 };
 
 // Settles up to `limit` buckets behind `place`, and moves it on. Returns how many.
-absl::StatusOr<int64_t> RefoldPart(Session& session, int limit, Place& place) {
+absl::StatusOr<int64_t> RefoldPart(Session& session, int64_t limit, Place& place) {
   return session.Transact([&](pqxx::work& tx) -> absl::StatusOr<int64_t> {
-    tx.exec_prepared(kLockRollups.name);
-    const pqxx::result last =
-        tx.exec_prepared(kRefoldDirtyBuckets.name, limit, place.site_id, place.bucket);
+    Query(tx, kLockRollups);
+    const Rows last = Query(tx, kRefoldDirtyBuckets, {limit, place.site_id, place.bucket});
     if (last.empty()) return 0;
-    place = {last[0]["site_id"].as<int64_t>(), last[0]["bucket"].as<std::string>()};
-    return last[0]["settled"].as<int64_t>();
+    place = {last.Int64(0, 0), last.Stamp(0, 1)};
+    return last.Int64(0, 2);
   });
 }
 
@@ -123,7 +121,7 @@ absl::StatusOr<int64_t> RefoldDirtyBuckets(Session& session, int at_once) {
 
 absl::StatusOr<int64_t> CountDirtyBuckets(Session& session) {
   return session.Transact([](pqxx::work& tx) -> absl::StatusOr<int64_t> {
-    return tx.exec_prepared1(kCountDirtyBuckets.name)["dirty"].as<int64_t>();
+    return Query(tx, kCountDirtyBuckets).Int64(0, 0);
   });
 }
 

@@ -1,10 +1,10 @@
 #include "storage/live_data/live_data_rows.h"
 
-#include "storage/postgres/rows.h"
+#include "storage/postgres/moment.h"
 
 namespace energysites::storage {
 
-v1::LiveDataEntry EntryFromRow(const BinaryRows& rows, int row) {
+v1::LiveDataEntry EntryFromRow(const Rows& rows, int row) {
   v1::LiveDataEntry entry;
   entry.set_id(rows.Int64(row, 0));
   entry.set_site_id(rows.Int64(row, 1));

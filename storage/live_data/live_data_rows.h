@@ -3,13 +3,13 @@
 #define STORAGE_LIVE_DATA_LIVE_DATA_ROWS_H_
 
 #include "energysites/v1/live_data.pb.h"
-#include "storage/postgres/binary_query.h"
+#include "storage/postgres/query.h"
 
 namespace energysites::storage {
 
 // The entry in `row` of a statement that selects first, in this order: id, site_id, dt_stamp, soc,
 // load_kwh, net_load_kwh, pv_notification, bio_notification, cro_notification, create_time.
-v1::LiveDataEntry EntryFromRow(const BinaryRows& rows, int row);
+v1::LiveDataEntry EntryFromRow(const Rows& rows, int row);
 
 // Where the columns of a statement go on behind those.
 constexpr int kEntryColumns = 10;

@@ -9,8 +9,8 @@
 #include "storage/live_data/live_data_fold.h"
 #include "storage/live_data/live_data_rollups.h"
 #include "storage/live_data/live_data_rows.h"
-#include "storage/postgres/binary_query.h"
-#include "storage/postgres/rows.h"
+#include "storage/postgres/moment.h"
+#include "storage/postgres/query.h"
 
 namespace energysites::storage {
 namespace {
@@ -128,16 +128,16 @@ std::vector<int64_t> Distinct(const Ids& ids) {
   return distinct;
 }
 
-BinaryArray<int64_t> ArrayOf(const std::vector<int64_t>& ids) {
-  BinaryArray<int64_t> array;
+Array<int64_t> ArrayOf(const std::vector<int64_t>& ids) {
+  Array<int64_t> array;
   for (const int64_t id : ids) array.Add(id);
   return array;
 }
 
 // What kAggregateLiveData takes as $2 and $3.
 struct Stretches {
-  BinaryArray<Moment> begins;
-  BinaryArray<bool> from_entries;
+  Array<Moment> begins;
+  Array<bool> from_entries;
 
   void Add(int64_t begin, bool read_entries) {
     begins.Add(Moment::FromUnixMicroseconds(begin));
@@ -164,7 +164,7 @@ Stretches StretchesOf(const std::vector<int64_t>& boundaries) {
   return stretches;
 }
 
-FieldSummary SummaryFromRow(const BinaryRows& rows, int row, int column) {
+FieldSummary SummaryFromRow(const Rows& rows, int row, int column) {
   FieldSummary summary;
   summary.set_min(rows.Double(row, column));
   summary.set_max(rows.Double(row, column + 1));
@@ -175,7 +175,7 @@ FieldSummary SummaryFromRow(const BinaryRows& rows, int row, int column) {
 }
 
 // What one row says of a part of a bucket; averages come last.
-LiveDataBucket PartFromRow(const BinaryRows& rows, int row) {
+LiveDataBucket PartFromRow(const Rows& rows, int row) {
   LiveDataBucket part;
   part.set_site_id(rows.Int64(row, 0));
   part.set_count(rows.Int64(row, 2));
@@ -215,7 +215,7 @@ void SetAverages(LiveDataBucket& bucket) {
 }
 
 // Puts the parts of each bucket together. They come by site and time.
-v1::AggregateLiveDataResponse ResponseFrom(const BinaryRows& rows,
+v1::AggregateLiveDataResponse ResponseFrom(const Rows& rows,
                                            const v1::AggregateLiveDataRequest& request,
                                            const std::vector<int64_t>& boundaries) {
   v1::AggregateLiveDataResponse response;
@@ -253,9 +253,8 @@ absl::StatusOr<v1::GetLatestLiveDataResponse> LiveDataSummaryRepository::Latest(
     const v1::GetLatestLiveDataRequest& request) {
   using Response = v1::GetLatestLiveDataResponse;
   const std::vector<int64_t> asked = Distinct(request.site_ids());
-  return session_.Autocommit([&](pqxx::nontransaction&) -> absl::StatusOr<Response> {
-    BinaryArray<int64_t> ids = ArrayOf(asked);
-    const BinaryRows rows = ExecBinary(session_.connection(), kGetLatestLiveData, {ids});
+  return session_.Autocommit([&](pqxx::nontransaction& tx) -> absl::StatusOr<Response> {
+    const Rows rows = Query(tx, kGetLatestLiveData, {ArrayOf(asked)});
     Response response;
     int row = 0;
     for (const int64_t id : asked) {
@@ -271,10 +270,9 @@ absl::StatusOr<v1::GetLatestLiveDataResponse> LiveDataSummaryRepository::Latest(
 
 absl::Status LiveDataSummaryRepository::CheckSites(const std::vector<int64_t>& site_ids) {
   return session_
-      .Autocommit([&](pqxx::nontransaction&) -> absl::StatusOr<google::protobuf::Empty> {
-        BinaryArray<int64_t> ids = ArrayOf(site_ids);
-        const BinaryRows unknown = ExecBinary(session_.connection(), kFindUnknownSite, {ids});
-        if (unknown.size() > 0) return SiteNotFound(unknown.Int64(0, 0));
+      .Autocommit([&](pqxx::nontransaction& tx) -> absl::StatusOr<google::protobuf::Empty> {
+        const Rows unknown = Query(tx, kFindUnknownSite, {ArrayOf(site_ids)});
+        if (!unknown.empty()) return SiteNotFound(unknown.Int64(0, 0));
         return google::protobuf::Empty();
       })
       .status();
@@ -284,16 +282,15 @@ absl::StatusOr<v1::AggregateLiveDataResponse> LiveDataSummaryRepository::Aggrega
     const v1::AggregateLiveDataRequest& request, const std::vector<int64_t>& boundaries) {
   using Response = v1::AggregateLiveDataResponse;
   const std::vector<int64_t> asked = Distinct(request.site_ids());
-  return session_.Autocommit([&](pqxx::nontransaction&) -> absl::StatusOr<Response> {
-    BinaryArray<int64_t> ids = ArrayOf(asked);
-    const BinaryRows unknown = ExecBinary(session_.connection(), kFindUnknownSite, {ids});
-    if (unknown.size() > 0) return SiteNotFound(unknown.Int64(0, 0));
+  return session_.Autocommit([&](pqxx::nontransaction& tx) -> absl::StatusOr<Response> {
+    const Array<int64_t> ids = ArrayOf(asked);
+    const Rows unknown = Query(tx, kFindUnknownSite, {ids});
+    if (!unknown.empty()) return SiteNotFound(unknown.Int64(0, 0));
     if (boundaries.empty()) return Response();
-    ids = ArrayOf(asked);
-    Stretches stretches = StretchesOf(boundaries);
-    return ResponseFrom(ExecBinary(session_.connection(), kAggregateLiveData,
-                                   {ids, stretches.begins, stretches.from_entries}),
-                        request, boundaries);
+    const Stretches stretches = StretchesOf(boundaries);
+    return ResponseFrom(
+        Query(tx, kAggregateLiveData, {ids, stretches.begins, stretches.from_entries}), request,
+        boundaries);
   });
 }
 

@@ -9,6 +9,7 @@
 #include "storage/errors/errors.h"
 #include "storage/live_data/live_data_rollups.h"
 #include "storage/postgres/portions.h"
+#include "storage/postgres/query.h"
 #include "storage/postgres/sql_errors.h"
 
 namespace energysites::storage {
@@ -19,7 +20,7 @@ using google::protobuf::Empty;
 constexpr int kEntriesAtOnce = 5000;
 
 constexpr Statement kFindMissingMonths = {"find_missing_months", R"sql(
-  SELECT to_char(month, 'YYYY-MM-DD') AS month
+  SELECT month, to_char(month, 'YYYY-MM-DD')
   FROM generate_series(date_trunc('month', now()), date_trunc('month', now()) + interval '3 months',
                        interval '1 month') AS month
   WHERE month < (SELECT end_month FROM live_data_window)
@@ -32,13 +33,13 @@ constexpr Statement kMakeMonthAhead = {"make_month_ahead", R"sql(
 )sql"};
 
 constexpr Statement kMoveWindow = {"move_live_data_window", R"sql(
-  SELECT move_live_data_window() AS month
+  SELECT move_live_data_window()::text
 )sql"};
 
 // A month is attached to live_data or live_data_future, then pending, then stands alone; that one
 // is pending keeps others of its parent from being detached, so it comes first.
 constexpr Statement kFindOldMonths = {"find_old_months", R"sql(
-  SELECT month.relname AS month, parent.relname AS parent,
+  SELECT month.relname::text AS month, parent.relname::text AS parent,
          to_char(to_date(right(month.relname, 7), 'YYYY_MM') + interval '1 month', 'YYYY-MM-DD')
            AS month_end,
          coalesce(inherits.inhdetachpending, false) AS pending
@@ -94,10 +95,11 @@ struct OldMonth {
 absl::StatusOr<std::vector<OldMonth>> FindOldMonths(Session& session) {
   return session.Transact([](pqxx::work& tx) -> absl::StatusOr<std::vector<OldMonth>> {
     std::vector<OldMonth> months;
-    for (const pqxx::row& row : tx.exec_prepared(kFindOldMonths.name)) {
-      months.push_back({tx.quote_name(row["month"].c_str()),
-                        row["parent"].is_null() ? "" : tx.quote_name(row["parent"].c_str()),
-                        row["month_end"].as<std::string>(), row["pending"].as<bool>()});
+    const Rows rows = Query(tx, kFindOldMonths);
+    for (int row = 0; row < rows.size(); ++row) {
+      months.push_back({tx.quote_name(rows.String(row, 0)),
+                        rows.IsNull(row, 1) ? "" : tx.quote_name(rows.String(row, 1)),
+                        rows.String(row, 2), rows.Bool(row, 3)});
     }
     return months;
   });
@@ -109,8 +111,8 @@ absl::Status FreezeRollups(Session& session, const std::string& moment) {
   constexpr int kTries = 3;
   for (int i = 0; i < kTries; ++i) {
     const auto frozen = session.Transact([&](pqxx::work& tx) -> absl::StatusOr<bool> {
-      tx.exec_prepared0(kFreezeRollups.name, moment);
-      return tx.exec_prepared1(kAreRollupsFrozen.name, moment)["frozen"].as<bool>();
+      Query(tx, kFreezeRollups, {moment});
+      return Query(tx, kAreRollupsFrozen, {moment}).Bool(0, 0);
     });
     if (!frozen.ok()) return frozen.status();
     if (*frozen) return absl::OkStatus();
@@ -171,30 +173,37 @@ Statements LiveDataMonthStatements() {
 }
 
 absl::StatusOr<std::string> MakeMonthsAhead(Session& session) {
-  using Months = std::vector<std::string>;
-  const auto missing = session.Transact([](pqxx::work& tx) -> absl::StatusOr<Months> {
-    Months months;
-    for (const pqxx::row& row : tx.exec_prepared(kFindMissingMonths.name)) {
-      months.push_back(row["month"].as<std::string>());
+  struct Month {
+    Moment begin;
+    std::string name;
+  };
+  const auto missing = session.Transact([](pqxx::work& tx) -> absl::StatusOr<std::vector<Month>> {
+    std::vector<Month> months;
+    const Rows rows = Query(tx, kFindMissingMonths);
+    for (int row = 0; row < rows.size(); ++row) {
+      months.push_back({rows.Stamp(row, 0), rows.String(row, 1)});
     }
     return months;
   });
   if (!missing.ok()) return missing.status();
-  for (const std::string& month : *missing) {
-    const auto made = session.Transact([&](pqxx::work& tx) -> absl::StatusOr<Empty> {
-      tx.exec_prepared(kMakeMonthAhead.name, month);
+  std::vector<std::string> made;
+  for (const Month& month : *missing) {
+    const auto result = session.Transact([&](pqxx::work& tx) -> absl::StatusOr<Empty> {
+      Query(tx, kMakeMonthAhead, {month.begin});
       return Empty();
     });
-    if (!made.ok()) return made.status();
+    if (!result.ok()) return result.status();
+    made.push_back(month.name);
   }
-  return missing->empty() ? "" : absl::StrCat("made the months of ", absl::StrJoin(*missing, ", "));
+  return made.empty() ? "" : absl::StrCat("made the months of ", absl::StrJoin(made, ", "));
 }
 
 absl::StatusOr<std::string> MoveWindow(Session& session) {
   std::string last;
   while (true) {
     const auto month = session.Transact([](pqxx::work& tx) -> absl::StatusOr<std::string> {
-      return tx.exec_prepared1(kMoveWindow.name)["month"].as<std::string>("");
+      const Rows rows = Query(tx, kMoveWindow);
+      return rows.IsNull(0, 0) ? "" : rows.String(0, 0);
     });
     if (!month.ok()) return month.status();
     if (month->empty()) break;
@@ -204,15 +213,14 @@ absl::StatusOr<std::string> MoveWindow(Session& session) {
 }
 
 absl::StatusOr<std::string> DropOldMonths(Session& session) {
-  const auto locked = session.Transact([](pqxx::work& tx) -> absl::StatusOr<bool> {
-    return tx.exec_prepared1(kLockDropping.name)["locked"].as<bool>();
-  });
+  const auto locked = session.Transact(
+      [](pqxx::work& tx) -> absl::StatusOr<bool> { return Query(tx, kLockDropping).Bool(0, 0); });
   if (!locked.ok()) return locked.status();
   if (!*locked) return absl::AbortedError("another process is dropping months");
   const auto dropped = DropMonths(session);
   // Where this fails, the connection is lost and the lock with it.
   const auto unlocked = session.Transact([](pqxx::work& tx) -> absl::StatusOr<Empty> {
-    tx.exec_prepared(kUnlockDropping.name);
+    Query(tx, kUnlockDropping);
     return Empty();
   });
   return dropped.ok() && !unlocked.ok() ? unlocked.status() : dropped;
@@ -220,16 +228,16 @@ absl::StatusOr<std::string> DropOldMonths(Session& session) {
 
 absl::StatusOr<std::string> DeletePastEntries(Session& session) {
   const auto moment = session.Transact([](pqxx::work& tx) -> absl::StatusOr<std::string> {
-    const pqxx::result rows = tx.exec_prepared(kFindPastEntries.name);
-    return rows.empty() ? "" : rows[0]["moment"].as<std::string>();
+    const Rows rows = Query(tx, kFindPastEntries);
+    return rows.empty() ? "" : rows.String(0, 0);
   });
   if (!moment.ok()) return moment.status();
   if (moment->empty()) return "";
   const absl::Status frozen = FreezeRollups(session, *moment);
   if (!frozen.ok()) return frozen;
-  const auto deleted = InPortions(kEntriesAtOnce, [&](int limit) {
+  const auto deleted = InPortions(kEntriesAtOnce, [&](int64_t limit) {
     return session.Transact([&](pqxx::work& tx) -> absl::StatusOr<int64_t> {
-      return tx.exec_prepared(kDeletePastEntries.name, limit).affected_rows();
+      return Query(tx, kDeletePastEntries, {limit}).affected();
     });
   });
   if (!deleted.ok()) return deleted.status();

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "storage/postgres/query.h"
 
 namespace energysites::storage {
 namespace {
@@ -77,24 +78,47 @@ std::string Rounded(absl::Duration duration) {
   return absl::FormatDuration(absl::Trunc(duration, absl::Seconds(1)));
 }
 
-absl::Time DatabaseTime(const pqxx::row& row) {
-  return absl::UnixEpoch() + absl::Seconds(row["database_time"].as<double>());
-}
+// What kLookAtRetention returns. Cutoffs are texts of timestamptz.
+struct Look {
+  explicit Look(const Rows& rows)
+      : cutoff(rows.String(0, 0)),
+        database_time(absl::UnixEpoch() + absl::Seconds(rows.Double(0, 1))),
+        is_due(rows.Bool(0, 2)),
+        moves_back(rows.Bool(0, 3)),
+        was_due(rows.Bool(0, 4)),
+        due_twice(rows.String(0, 5)) {
+    if (rows.IsNull(0, 6)) return;
+    stored = {absl::Seconds(rows.Double(0, 6)), rows.String(0, 7),
+              absl::Seconds(rows.Double(0, 8))};
+  }
+
+  std::string cutoff;
+  absl::Time database_time;
+  bool is_due, moves_back, was_due;
+  std::string due_twice;
+
+  // The look that the database holds.
+  struct Stored {
+    absl::Duration elapsed;  // By the database's clock.
+    std::string boot_id;
+    absl::Duration since_boot;
+  };
+  std::optional<Stored> stored;
+};
 
 // What is wrong with the clocks; empty if nothing is.
-std::string FindClockFault(const pqxx::row& row, const MachineTime& machine) {
-  const absl::Duration ahead = DatabaseTime(row) - machine.wall;
+std::string FindClockFault(const Look& look, const MachineTime& machine) {
+  const absl::Duration ahead = look.database_time - machine.wall;
   if (Differ(ahead, absl::ZeroDuration())) {
     return absl::StrCat("the database's clock differs by ", Rounded(ahead),
                         " from the clock of this machine");
   }
-  if (row["elapsed"].is_null()) return "";
-  const absl::Duration elapsed = absl::Seconds(row["elapsed"].as<double>());
+  if (!look.stored.has_value()) return "";
+  const auto& [elapsed, boot_id, since_boot] = *look.stored;
   // Of another machine only the clock is known, which agreed with the database's at that look.
-  const bool same_boot = !machine.boot_id.empty() && machine.boot_id == row["boot_id"].c_str();
+  const bool same_boot = !machine.boot_id.empty() && machine.boot_id == boot_id;
   const absl::Duration passed =
-      same_boot ? machine.since_boot - absl::Seconds(row["boot_seconds"].as<double>())
-                : std::max(elapsed, absl::ZeroDuration());
+      same_boot ? machine.since_boot - since_boot : std::max(elapsed, absl::ZeroDuration());
   if (!Differ(elapsed, passed)) return "";
   return absl::StrCat("the database's clock advanced by ", Rounded(elapsed), " while ",
                       Rounded(passed), " passed");
@@ -119,44 +143,45 @@ Result LookAtRetention(pqxx::work& tx, absl::Duration retention) {
   const MachineTime machine;
   std::optional<int64_t> retention_seconds;
   if (retention != absl::InfiniteDuration()) retention_seconds = absl::ToInt64Seconds(retention);
-  const pqxx::row row = tx.exec_prepared1(kLookAtRetention.name, retention_seconds);
-  const auto move_cutoff = [&](const char* moment) {
-    return tx.exec_prepared1(kMoveCutoff.name, row[moment].as<std::string>())["cutoff"]
-        .as<std::string>();
+  const Look look(Query(tx, kLookAtRetention, {retention_seconds}));
+  const auto move_cutoff = [&](const std::string& cutoff) {
+    return Query(tx, kMoveCutoff, {cutoff}).String(0, 0);
   };
   const auto store_look = [&] {
-    tx.exec_prepared0(kStoreLook.name, retention_seconds, row["cutoff"].as<std::string>(),
-                      machine.boot_id, absl::ToDoubleSeconds(machine.since_boot));
+    Query(tx, kStoreLook,
+          {retention_seconds, look.cutoff, machine.boot_id,
+           absl::ToDoubleSeconds(machine.since_boot)});
   };
-  if (row["moves_back"].as<bool>()) {
-    tx.exec_prepared0(kForgetLook.name);
-    return {absl::StrCat("accepts entries from ", move_cutoff("cutoff"), " on again"), {}};
+  if (look.moves_back) {
+    Query(tx, kForgetLook);
+    return {absl::StrCat("accepts entries from ", move_cutoff(look.cutoff), " on again"), {}};
   }
-  const std::string fault = retention_seconds.has_value() ? FindClockFault(row, machine) : "";
+  const std::string fault = retention_seconds.has_value() ? FindClockFault(look, machine) : "";
   if (!retention_seconds.has_value() || !fault.empty()) {
-    tx.exec_prepared0(kForgetLook.name);
+    Query(tx, kForgetLook);
     return {"", fault.empty() ? absl::OkStatus() : ClockJump(fault)};
   }
-  const bool was_due = row["was_due"].as<bool>();
-  const absl::Duration elapsed = absl::Seconds(row["elapsed"].as<double>(0));
-  if (!row["is_due"].as<bool>()) {
+  const absl::Duration elapsed =
+      look.stored.has_value() ? look.stored->elapsed : absl::ZeroDuration();
+  if (!look.is_due) {
     // The stored look stays recent: over a long time clocks differ that do not jump.
-    if (row["elapsed"].is_null() || elapsed >= kWait) store_look();
+    if (!look.stored.has_value() || elapsed >= kWait) store_look();
     return {};
   }
-  if (was_due && elapsed >= kWait) {
-    const std::string cutoff = move_cutoff("due_twice");
+  if (look.was_due && elapsed >= kWait) {
+    const std::string cutoff = move_cutoff(look.due_twice);
     store_look();
     return {absl::StrCat("refuses entries before ", cutoff, " from now on"), {}};
   }
-  if (!was_due) store_look();
-  const absl::Duration left = was_due ? kWait - elapsed : kWait;
-  return {"",
-          absl::AbortedError(absl::StrCat(
-              "waits until ",
-              absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", DatabaseTime(row) + left, absl::UTCTimeZone()),
-              " for a second look at the clock; then drops months before ",
-              row["cutoff"].as<std::string>().substr(0, kDateLength)))};
+  if (!look.was_due) store_look();
+  const absl::Duration left = look.was_due ? kWait - elapsed : kWait;
+  return {
+      "",
+      absl::AbortedError(absl::StrCat(
+          "waits until ",
+          absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", look.database_time + left, absl::UTCTimeZone()),
+          " for a second look at the clock; then drops months before ",
+          look.cutoff.substr(0, kDateLength)))};
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "storage/maintenance/live_data_months.h"
 #include "storage/maintenance/live_data_retention.h"
 #include "storage/postgres/portions.h"
+#include "storage/postgres/query.h"
 #include "storage/sites/site_repository.h"
 
 namespace energysites::storage {
@@ -40,17 +41,16 @@ constexpr Statement kRenewPartitionLists = {"renew_partition_lists", R"sql(
 
 absl::StatusOr<std::string> RenewPartitionLists(Session& session) {
   return session.Transact([](pqxx::work& tx) -> absl::StatusOr<std::string> {
-    tx.exec_prepared1(kRenewPartitionLists.name);
+    Query(tx, kRenewPartitionLists);
     return "";
   });
 }
 
-absl::StatusOr<int64_t> ForgetIngestSessions(Session& session, absl::Duration ttl, int limit) {
+absl::StatusOr<int64_t> ForgetIngestSessions(Session& session, absl::Duration ttl, int64_t limit) {
   return session.Transact([&](pqxx::work& tx) -> absl::StatusOr<int64_t> {
-    return tx
-        .exec_prepared(kForgetIngestSessions.name, absl::ToInt64Milliseconds(ttl), limit,
-                       absl::ToUnixMillis(absl::Now() - ttl))
-        .affected_rows();
+    return Query(tx, kForgetIngestSessions,
+                 {absl::ToInt64Milliseconds(ttl), limit, absl::ToUnixMillis(absl::Now() - ttl)})
+        .affected();
   });
 }
 
@@ -143,7 +143,7 @@ bool IsPutOff(const absl::Status& status) {
 
 absl::StatusOr<bool> TryLead(Session& session, const std::string& work) {
   return session.Transact([&](pqxx::work& tx) -> absl::StatusOr<bool> {
-    return tx.exec_prepared1(kTryLead.name, work)["leads"].as<bool>();
+    return Query(tx, kTryLead, {work}).Bool(0, 0);
   });
 }
 

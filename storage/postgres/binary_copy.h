@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-#include "storage/postgres/binary_query.h"
+#include "storage/postgres/binary_format.h"
 #include "storage/postgres/connection.h"
 
 namespace energysites::storage {

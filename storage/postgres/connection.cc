@@ -43,6 +43,14 @@ int Connection::OnEvent(PGEventId event, void*, void* connection) {
   return 1;
 }
 
+void Connection::PrepareOnce(const Statement& statement) {
+  if (prepared_.count(statement.name) > 0) return;
+  CheckResult(
+      raw(), PQprepare(raw(), statement.name, statement.sql, /*nParams=*/0, /*paramTypes=*/nullptr),
+      statement.sql);
+  prepared_.insert(statement.name);
+}
+
 bool Connection::IsReady() const {
   // A cancellation that met the ROLLBACK has left a transaction open.
   if (PQtransactionStatus(policy_.raw) != PQTRANS_IDLE) return false;

@@ -11,11 +11,13 @@
 #include <cstdint>
 #include <memory>
 #include <pqxx/pqxx>
+#include <set>
 #include <string>
 
 #include "absl/strings/string_view.h"
 #include "storage/postgres/dsn.h"
 #include "storage/postgres/silence_watch.h"
+#include "storage/postgres/statement.h"
 
 namespace energysites::storage {
 
@@ -56,6 +58,10 @@ class Connection final : public pqxx::connection_base {
 
   PGconn* raw() { return policy_.raw; }
 
+  // Prepares the statement unless this connection has prepared one of that name. `statement.name`
+  // outlives the connection.
+  void PrepareOnce(const Statement& statement);
+
   // Whether a transaction can begin: none is open, and the other side has not ended the connection
   // while it lay idle.
   bool IsReady() const;
@@ -87,6 +93,7 @@ class Connection final : public pqxx::connection_base {
   Policy policy_;
   SilenceWatch* const watch_;
   int backend_pid_ = 0;
+  std::set<absl::string_view> prepared_;  // By name.
   std::atomic<uint64_t> progress_ = 0;
   std::atomic<bool> abandoned_ = false;
 };

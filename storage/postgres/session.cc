@@ -1,19 +1,7 @@
 #include "storage/postgres/session.h"
 
 #include "absl/strings/str_cat.h"
-#include "storage/configurations/configuration_repository.h"
-#include "storage/idempotency/write_requests.h"
-#include "storage/inserts/ingest_repository.h"
-#include "storage/inserts/live_data_writer.h"
-#include "storage/live_data/live_data_export.h"
-#include "storage/live_data/live_data_repository.h"
-#include "storage/live_data/live_data_rollups.h"
-#include "storage/live_data/live_data_summaries.h"
-#include "storage/maintenance/live_data_months.h"
-#include "storage/maintenance/maintenance.h"
 #include "storage/postgres/sql_errors.h"
-#include "storage/sites/site_repository.h"
-#include "storage/watch/live_data_feed.h"
 
 namespace energysites::storage {
 namespace {
@@ -38,21 +26,6 @@ std::string Settings(const SessionOptions& options) {
 }
 
 }  // namespace
-
-std::vector<Statements> AllStatements() {
-  return {SiteRepository::AllStatements(),
-          ConfigurationRepository::AllStatements(),
-          LiveDataFeed::AllStatements(),
-          LiveDataRepository::AllStatements(),
-          LiveDataWriter::AllStatements(),
-          LiveDataRollupStatements(),
-          LiveDataExportStatements(),
-          IngestRepository::AllStatements(),
-          LiveDataSummaryRepository::AllStatements(),
-          WriteRequestStatements(),
-          LiveDataMonthStatements(),
-          MaintenanceStatements()};
-}
 
 Connection& Session::Connect() {
   if (connection_ != nullptr && connection_->IsReady()) return *connection_;
@@ -81,11 +54,6 @@ bool Session::TryConnect() {
 void Session::SetUp(Connection& connection) {
   const Connection::Waiting waiting(connection, true);
   pqxx::nontransaction(connection).exec(Settings(options_));
-  for (const Statements& statements : AllStatements()) {
-    for (const Statement* statement : statements) {
-      connection.prepare(statement->name, statement->sql);
-    }
-  }
 }
 
 void Session::Replace(std::unique_ptr<Connection> connection) {

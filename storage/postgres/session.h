@@ -9,7 +9,6 @@
 #include <pqxx/pqxx>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -20,12 +19,8 @@
 #include "storage/postgres/dsn.h"
 #include "storage/postgres/silence_watch.h"
 #include "storage/postgres/sql_errors.h"
-#include "storage/postgres/statement.h"
 
 namespace energysites::storage {
-
-// All that a session prepares, by repository.
-std::vector<Statements> AllStatements();
 
 struct SessionOptions {
   DsnSource dsn;
@@ -47,7 +42,7 @@ struct SessionOptions {
   std::function<void()> on_connection_lost = nullptr;
 };
 
-// Connects on first use, with the timeouts and the prepared statements set, and again after the
+// Connects on first use, with the timeouts set, and again after the
 // connection was lost. For one thread, but for Cancel.
 class Session {
  public:

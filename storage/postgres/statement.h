@@ -1,4 +1,4 @@
-// A query with the name under which every session prepares it.
+// A query with the name under which connections prepare it when they first run it.
 #ifndef STORAGE_POSTGRES_STATEMENT_H_
 #define STORAGE_POSTGRES_STATEMENT_H_
 
@@ -11,7 +11,7 @@ struct Statement {
   const char* sql;
 };
 
-// Each repository lists its statements, so that sessions prepare them and one test checks all.
+// Each repository lists its statements, so that one test checks all of them.
 using Statements = std::vector<const Statement*>;
 
 }  // namespace energysites::storage

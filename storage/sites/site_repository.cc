@@ -3,22 +3,26 @@
 #include <algorithm>
 #include <map>
 
+#include "absl/strings/str_cat.h"
 #include "storage/errors/errors.h"
-#include "storage/postgres/sql_array.h"
+#include "storage/postgres/etag.h"
+#include "storage/postgres/query.h"
 
 namespace energysites::storage {
 namespace {
 
 using google::protobuf::Empty;
 
-v1::Site SiteFromRow(const pqxx::row& row) {
+// The site in `row` of a statement that selects, in this order: id, name, location, etag,
+// create_time, update_time.
+v1::Site SiteFromRow(const Rows& rows, int row) {
   v1::Site site;
-  site.set_id(row["id"].as<int64_t>());
-  site.set_name(row["name"].c_str());
-  site.set_location(row["location"].c_str());
-  site.set_etag(row["etag"].c_str());
-  *site.mutable_create_time() = TimestampFromField(row["create_time"]);
-  *site.mutable_update_time() = TimestampFromField(row["update_time"]);
+  site.set_id(rows.Int64(row, 0));
+  site.set_name(rows.String(row, 1));
+  site.set_location(rows.String(row, 2));
+  site.set_etag(absl::StrCat(rows.Int64(row, 3)));
+  *site.mutable_create_time() = rows.Stamp(row, 4).ToTimestamp();
+  *site.mutable_update_time() = rows.Stamp(row, 5).ToTimestamp();
   return site;
 }
 
@@ -34,22 +38,16 @@ v1::Site WithoutOutputs(v1::Site site) {
 
 constexpr Statement kCreateSite = {"create_site", R"sql(
   INSERT INTO sites (name, location) VALUES ($1, $2)
-  RETURNING id, name, location, etag,
-            (extract(epoch FROM create_time) * 1000000)::bigint AS create_time,
-            (extract(epoch FROM update_time) * 1000000)::bigint AS update_time
+  RETURNING id, name, location, etag, create_time, update_time
 )sql"};
 
 constexpr Statement kGetSites = {"get_sites", R"sql(
-  SELECT id, name, location, etag,
-         (extract(epoch FROM create_time) * 1000000)::bigint AS create_time,
-         (extract(epoch FROM update_time) * 1000000)::bigint AS update_time
+  SELECT id, name, location, etag, create_time, update_time
   FROM sites WHERE id = ANY($1::bigint[]) AND delete_time IS NULL
 )sql"};
 
 constexpr Statement kListSites = {"list_sites", R"sql(
-  SELECT id, name, location, etag,
-         (extract(epoch FROM create_time) * 1000000)::bigint AS create_time,
-         (extract(epoch FROM update_time) * 1000000)::bigint AS update_time
+  SELECT id, name, location, etag, create_time, update_time
   FROM sites WHERE id > $1 AND delete_time IS NULL ORDER BY id LIMIT $2
 )sql"};
 
@@ -58,9 +56,7 @@ constexpr Statement kUpdateSite = {"update_site", R"sql(
   UPDATE sites SET name = coalesce($2, name), location = coalesce($3, location),
                    etag = etag + 1, update_time = now()
   WHERE id = $1 AND delete_time IS NULL AND ($4 = '' OR etag::text = $4)
-  RETURNING id, name, location, etag,
-            (extract(epoch FROM create_time) * 1000000)::bigint AS create_time,
-            (extract(epoch FROM update_time) * 1000000)::bigint AS update_time
+  RETURNING id, name, location, etag, create_time, update_time
 )sql"};
 
 // A site that an earlier call marked is found again, so that its deletion can go on.
@@ -133,41 +129,38 @@ std::optional<std::string> IfMasked(const std::vector<std::string>& fields, cons
   return masked ? std::make_optional(value) : std::nullopt;
 }
 
-std::string ArrayOf(const std::vector<int64_t>& ids) {
-  SqlArray array;
+Array<int64_t> ArrayOf(const std::vector<int64_t>& ids) {
+  Array<int64_t> array;
   for (const int64_t id : ids) array.Add(id);
-  return array.Take();
+  return array;
 }
 
 // Deletes some of what a marked site has, up to `limit` rows in each of the transactions that each
 // begin with `lock`; when nothing is left, the site. Returns Unfinished while there is more to do.
-absl::StatusOr<Empty> DeletePart(Session& session, int64_t id, const Statement& lock, int limit) {
+absl::StatusOr<Empty> DeletePart(Session& session, int64_t id, const Statement& lock,
+                                 int64_t limit) {
   for (const Statement* part :
        {&kDeleteSomeLiveData, &kDeleteSomeRollups, &kDeleteSomeDirtyBuckets}) {
     const auto deleted = session.Transact([&](pqxx::work& tx) -> absl::StatusOr<int64_t> {
-      if (tx.exec_prepared(lock.name, id).empty()) return 0;
-      return tx.exec_prepared(part->name, id, limit).affected_rows();
+      if (Query(tx, lock, {id}).empty()) return 0;
+      return Query(tx, *part, {id, limit}).affected();
     });
     if (!deleted.ok()) return deleted.status();
     if (*deleted == limit) return Unfinished();
   }
   return session.Transact([&](pqxx::work& tx) -> absl::StatusOr<Empty> {
-    if (tx.exec_prepared(lock.name, id).empty()) return Empty();
-    tx.exec_prepared0(kDeleteSite.name, id);
-    tx.exec_prepared0(kDeleteSiteDirtyBuckets.name, id);
-    tx.exec_prepared0(kDeleteSiteRequests.name, id);
+    if (Query(tx, lock, {id}).empty()) return Empty();
+    Query(tx, kDeleteSite, {id});
+    Query(tx, kDeleteSiteDirtyBuckets, {id});
+    Query(tx, kDeleteSiteRequests, {id});
     return Empty();
   });
-}
-
-bool EtagMatches(const std::string& sent, const pqxx::row& row) {
-  return sent.empty() || sent == row["etag"].c_str();
 }
 
 }  // namespace
 
 bool SiteExists(pqxx::transaction_base& tx, int64_t id) {
-  return !tx.exec_prepared(kGetSites.name, ArrayOf({id})).empty();
+  return !Query(tx, kGetSites, {ArrayOf({id})}).empty();
 }
 
 Statements SiteRepository::AllStatements() {
@@ -189,8 +182,8 @@ absl::StatusOr<v1::Site> SiteRepository::Create(const v1::CreateSiteRequest& req
     });
   }
   return WriteOnce(session_, write_request, [&](pqxx::work& tx) -> absl::StatusOr<v1::Site> {
-    return SiteFromRow(
-        tx.exec_prepared1(kCreateSite.name, request.site().name(), request.site().location()));
+    return SiteFromRow(Query(tx, kCreateSite, {request.site().name(), request.site().location()}),
+                       0);
   });
 }
 
@@ -198,8 +191,9 @@ std::vector<absl::StatusOr<v1::Site>> SiteRepository::GetMany(const std::vector<
   using Sites = std::map<int64_t, v1::Site>;
   const auto found = session_.Autocommit([&](pqxx::nontransaction& tx) -> absl::StatusOr<Sites> {
     Sites sites;
-    for (const pqxx::row& row : tx.exec_prepared(kGetSites.name, ArrayOf(ids))) {
-      v1::Site site = SiteFromRow(row);
+    const Rows rows = Query(tx, kGetSites, {ArrayOf(ids)});
+    for (int row = 0; row < rows.size(); ++row) {
+      v1::Site site = SiteFromRow(rows, row);
       sites.emplace(site.id(), std::move(site));
     }
     return sites;
@@ -220,10 +214,9 @@ std::vector<absl::StatusOr<v1::Site>> SiteRepository::GetMany(const std::vector<
 absl::StatusOr<std::vector<v1::Site>> SiteRepository::List(const Page& page) {
   return session_.Transact([&](pqxx::work& tx) -> absl::StatusOr<std::vector<v1::Site>> {
     const int64_t after_id = page.last_key.empty() ? 0 : page.last_key[0];
+    const Rows rows = Query(tx, kListSites, {after_id, page.limit});
     std::vector<v1::Site> sites;
-    for (const pqxx::row& row : tx.exec_prepared(kListSites.name, after_id, page.limit)) {
-      sites.push_back(SiteFromRow(row));
-    }
+    for (int row = 0; row < rows.size(); ++row) sites.push_back(SiteFromRow(rows, row));
     return sites;
   });
 }
@@ -235,17 +228,18 @@ absl::StatusOr<v1::Site> SiteRepository::Update(const v1::UpdateSiteRequest& req
   const auto location = IfMasked(fields, "location", sent.location());
   return session_.Transact([&](pqxx::work& tx) -> absl::StatusOr<v1::Site> {
     if (!request.validate_only()) {
-      const pqxx::result updated =
-          tx.exec_prepared(kUpdateSite.name, sent.id(), name, location, EtagParameter(sent.etag()));
-      if (!updated.empty()) return SiteFromRow(updated.front());
+      const Rows updated =
+          Query(tx, kUpdateSite, {sent.id(), name, location, EtagParameter(sent.etag())});
+      if (!updated.empty()) return SiteFromRow(updated, 0);
       // A lost race is an expected answer, not a fault: it comes back as no row.
     }
-    const pqxx::result stored = tx.exec_prepared(kGetSites.name, ArrayOf({sent.id()}));
-    if (stored.empty()) return SiteNotFound(sent.id());
-    if (!request.validate_only() || !EtagMatches(sent.etag(), stored.front())) {
+    const Rows rows = Query(tx, kGetSites, {ArrayOf({sent.id()})});
+    if (rows.empty()) return SiteNotFound(sent.id());
+    const v1::Site stored = SiteFromRow(rows, 0);
+    if (!request.validate_only() || !EtagMatches(sent.etag(), stored.etag())) {
       return StaleEtag("site");
     }
-    v1::Site site = WithoutOutputs(SiteFromRow(stored.front()));
+    v1::Site site = WithoutOutputs(stored);
     if (name.has_value()) site.set_name(*name);
     if (location.has_value()) site.set_location(*location);
     return site;
@@ -254,11 +248,12 @@ absl::StatusOr<v1::Site> SiteRepository::Update(const v1::UpdateSiteRequest& req
 
 absl::StatusOr<Empty> SiteRepository::Delete(const v1::DeleteSiteRequest& request) {
   const auto marked = session_.Transact([&](pqxx::work& tx) -> absl::StatusOr<Empty> {
-    const pqxx::result stored = tx.exec_prepared(kFindSiteToDelete.name, request.id());
-    if (stored.empty()) return SiteNotFound(request.id());
-    if (!EtagMatches(request.etag(), stored.front())) return StaleEtag("site");
+    const Rows rows = Query(tx, kFindSiteToDelete, {request.id()});
+    if (rows.empty()) return SiteNotFound(request.id());
+    const std::string stored = absl::StrCat(rows.Int64(0, 0));
+    if (!EtagMatches(request.etag(), stored)) return StaleEtag("site");
     if (request.validate_only()) return Empty();
-    if (tx.exec_prepared(kMarkSite.name, request.id(), EtagParameter(request.etag())).empty()) {
+    if (Query(tx, kMarkSite, {request.id(), EtagParameter(request.etag())}).empty()) {
       return StaleEtag("site");
     }
     return Empty();
@@ -270,9 +265,8 @@ absl::StatusOr<Empty> SiteRepository::Delete(const v1::DeleteSiteRequest& reques
 absl::StatusOr<std::vector<int64_t>> FindAbandonedSites(Session& session) {
   return session.Transact([](pqxx::work& tx) -> absl::StatusOr<std::vector<int64_t>> {
     std::vector<int64_t> sites;
-    for (const pqxx::row& row : tx.exec_prepared(kFindAbandonedSites.name)) {
-      sites.push_back(row["id"].as<int64_t>());
-    }
+    const Rows rows = Query(tx, kFindAbandonedSites);
+    for (int row = 0; row < rows.size(); ++row) sites.push_back(rows.Int64(row, 0));
     return sites;
   });
 }

@@ -10,7 +10,7 @@
 #include "absl/status/statusor.h"
 #include "energysites/v1/sites.pb.h"
 #include "storage/idempotency/write_requests.h"
-#include "storage/postgres/rows.h"
+#include "storage/postgres/page.h"
 #include "storage/postgres/session.h"
 #include "storage/postgres/statement.h"
 

@@ -12,7 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "storage/errors/errors.h"
 #include "storage/live_data/live_data_rows.h"
-#include "storage/postgres/binary_query.h"
+#include "storage/postgres/query.h"
 #include "storage/postgres/sql_errors.h"
 
 namespace energysites::storage {
@@ -78,17 +78,16 @@ constexpr Statement kFindHorizon = {"find_horizon", R"sql(
 )sql"};
 
 // xid8 is unsigned; in binary it is the same eight bytes.
-uint64_t XidAt(const BinaryRows& rows, int row, int column) {
+uint64_t XidAt(const Rows& rows, int row, int column) {
   return static_cast<uint64_t>(rows.Int64(row, column));
 }
 
 Parameter XidParameter(uint64_t xid) { return Parameter(static_cast<int64_t>(xid)); }
 
-BinaryRows Query(Connection& connection, const Statement& statement,
-                 std::initializer_list<Parameter> parameters) {
+Rows QueryAlone(Connection& connection, const Statement& statement,
+                const Parameters& parameters = {}) {
   const Connection::Waiting waiting(connection, true);
-  pqxx::nontransaction transaction(connection);
-  return ExecBinary(connection, statement, parameters);
+  return Query(pqxx::nontransaction(connection), statement, parameters);
 }
 
 }  // namespace
@@ -215,11 +214,8 @@ void LiveDataFeed::Connect(const Watchers& watchers) {
   }
   const Connection::Waiting waiting(connection, true);
   pqxx::nontransaction(connection).exec(kSettings + absl::StrCat("; LISTEN ", kChannel));
-  for (const Statement* statement : AllStatements()) {
-    connection.prepare(statement->name, statement->sql);
-  }
   // Only a new connection can lead to a database that is not the same, or not as it was.
-  const BinaryRows head = Query(connection, kFindLiveDataHead, {});
+  const Rows head = QueryAlone(connection, kFindLiveDataHead);
   const uint64_t next_xid = XidAt(head, 0, 2);
   for (const auto& watcher : watchers) watcher->EndIfFrom(next_xid);
   if (head_.has_value() && head_->xid >= next_xid) head_.reset();
@@ -266,7 +262,7 @@ void LiveDataFeed::BeginNewWatchers(const Watchers& watchers) {
     if (!watcher->HasBegun()) beginners.push_back(watcher);
   }
   if (beginners.empty() && head_.has_value()) return;
-  const BinaryRows rows = Query(*connection_, kFindLiveDataHead, {});
+  const Rows rows = QueryAlone(*connection_, kFindLiveDataHead);
   const WatchPosition head = {XidAt(rows, 0, 0), rows.Int64(0, 1)};
   if (!head_.has_value()) head_ = head;
   for (const auto& watcher : beginners) {
@@ -301,9 +297,9 @@ void LiveDataFeed::CatchUp(const Watchers& watchers) {
 }
 
 WatchChunk LiveDataFeed::Read(const WatchPosition& from, const WatchPosition& to) {
-  const BinaryRows rows =
-      Query(*connection_, kReadNewLiveData,
-            {XidParameter(from.xid), from.id, XidParameter(to.xid), to.id, kChunkEntries});
+  const Rows rows =
+      QueryAlone(*connection_, kReadNewLiveData,
+                 {XidParameter(from.xid), from.id, XidParameter(to.xid), to.id, kChunkEntries});
   WatchChunk chunk = {from, to, {}};
   chunk.entries.reserve(rows.size());
   v1::WatchLiveDataResponse response;
@@ -314,12 +310,12 @@ WatchChunk LiveDataFeed::Read(const WatchPosition& from, const WatchPosition& to
     chunk.entries.push_back({position, entry->site_id(), response.SerializeAsString()});
   }
   const bool is_full = rows.size() == kChunkEntries;
-  if (is_full || to == kEnd) chunk.to = rows.size() == 0 ? from : chunk.entries.back().position;
+  if (is_full || to == kEnd) chunk.to = rows.empty() ? from : chunk.entries.back().position;
   return chunk;
 }
 
 void LiveDataFeed::MeasureDelay() {
-  const BinaryRows rows = Query(*connection_, kFindHorizon, {});
+  const Rows rows = QueryAlone(*connection_, kFindHorizon);
   const uint64_t horizon = XidAt(rows, 0, 0), next_xid = XidAt(rows, 0, 1);
   const auto now = Clock::now();
   if (horizon != horizon_ || horizon == next_xid) {

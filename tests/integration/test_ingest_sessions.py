@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from support.calls import create_site, failure_of
-from support.ingest import Ingest, numbered, numbers_stored
+from support.ingest import Ingest, numbered, numbers_stored, refused
 from support.process import wait_until
 
 BATCH = 200
@@ -63,6 +63,18 @@ class Flow:
         for thread in self._threads:
             thread.join(60)
             assert not thread.is_alive()
+
+
+def test_a_session_may_have_more_batches_than_an_integer_holds(stubs, database, site):
+    """Regression: from batch 2,147,483,648 on the database refused the number."""
+    last = 2**31 - 1
+    assert Ingest(stubs).rest()[-1].committed_sequence == 0
+    database.query(f"UPDATE ingest_sessions SET committed_sequence = {last} RETURNING 1")
+    stream = Ingest(stubs, acknowledged=last)
+    stream.send(last + 1, [*batch(site, 1), *numbered(10**15, 0, 1)])
+    assert refused(stream.until(last + 1)).keys() == {last + 1}
+    assert stream.rest() == []
+    assert numbers_stored(database) == list(range(BATCH))
 
 
 def test_acknowledgements_come_soon_while_rows_flow(stubs, database, site):

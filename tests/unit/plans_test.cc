@@ -10,6 +10,7 @@
 #include "storage/postgres/session.h"
 #include "tests/support/matchers.h"
 #include "tests/support/postgres.h"
+#include "tests/support/statements.h"
 
 namespace energysites::storage {
 namespace {
@@ -18,6 +19,7 @@ using google::protobuf::Empty;
 using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
+using testing_support::AllStatements;
 using testing_support::DatabaseTest;
 using testing_support::IsOk;
 
@@ -64,12 +66,10 @@ class PlansTest : public DatabaseTest {
     Ask("VACUUM ANALYZE live_data");
   }
 
-  // libpqxx prepares a statement when it is first used.
+  // A statement is prepared when a connection first runs it.
   static void Prepare(pqxx::work& tx) {
-    for (const Statements& statements : AllStatements()) {
-      for (const Statement* statement : statements) {
-        tx.exec(absl::StrCat("PREPARE ", statement->name, " AS ", statement->sql));
-      }
+    for (const Statement* statement : AllStatements()) {
+      tx.exec(absl::StrCat("PREPARE ", statement->name, " AS ", statement->sql));
     }
   }
 

@@ -20,11 +20,13 @@
 #include "storage/sites/site_repository.h"
 #include "tests/support/matchers.h"
 #include "tests/support/postgres.h"
+#include "tests/support/statements.h"
 
 namespace energysites::storage {
 namespace {
 
 using google::protobuf::Empty;
+using testing_support::AllStatements;
 using testing_support::DatabaseTest;
 using testing_support::DetailOf;
 using testing_support::IsOk;
@@ -87,12 +89,10 @@ TEST_F(SessionTest, WhatTheServerRefusesIsAFaultOfOurs) {
 TEST_F(SessionTest, EveryStatementPrepares) {
   pqxx::connection connection(Dsn(kApp));
   int prepared = 0;
-  for (const Statements& statements : AllStatements()) {
-    for (const Statement* statement : statements) {
-      connection.prepare(statement->name, statement->sql);
-      EXPECT_NO_THROW(connection.prepare_now(statement->name)) << statement->name;
-      ++prepared;
-    }
+  for (const Statement* statement : AllStatements()) {
+    connection.prepare(statement->name, statement->sql);
+    EXPECT_NO_THROW(connection.prepare_now(statement->name)) << statement->name;
+    ++prepared;
   }
   EXPECT_EQ(Query(Dsn(kApp), "SELECT 1"), "1");
   EXPECT_EQ(pqxx::nontransaction(connection)

@@ -1,17 +1,12 @@
-// How values go to SQL and come back: moments, ids, arrays. Without a database.
-#include <cmath>
-#include <cstdlib>
-#include <cstring>
+// Moments and ids of live data. Without a database.
 #include <limits>
-#include <random>
 #include <string>
 
 #include "absl/time/civil_time.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
 #include "storage/live_data/live_data_id.h"
-#include "storage/postgres/rows.h"
-#include "storage/postgres/sql_array.h"
+#include "storage/postgres/moment.h"
 #include "tests/support/matchers.h"
 
 namespace energysites::storage {
@@ -29,7 +24,7 @@ Timestamp Stamp(int64_t seconds, int32_t nanos = 0) {
 
 constexpr int64_t kFirstSecond = -62135596800, kLastSecond = 253402300799;
 
-TEST(RowsTest, WritesMoments) {
+TEST(MomentTest, WritesMoments) {
   struct MomentCase {
     int64_t seconds;
     int32_t nanos;
@@ -49,7 +44,7 @@ TEST(RowsTest, WritesMoments) {
   }
 }
 
-TEST(RowsTest, MicrosecondsRoundTrip) {
+TEST(MomentTest, MicrosecondsRoundTrip) {
   for (const int64_t seconds : {kFirstSecond, int64_t{-1}, int64_t{0}, kLastSecond}) {
     for (const int32_t nanos : {0, 1000, 999999000}) {
       const Timestamp stamp = Stamp(seconds, nanos);
@@ -58,7 +53,7 @@ TEST(RowsTest, MicrosecondsRoundTrip) {
   }
 }
 
-TEST(RowsTest, CutsWhatIsFinerThanAMicrosecond) {
+TEST(MomentTest, CutsWhatIsFinerThanAMicrosecond) {
   EXPECT_THAT(CutToMicroseconds(Stamp(-5, 999999999)), EqualsProto(Stamp(-5, 999999000)));
   EXPECT_THAT(CutToMicroseconds(Stamp(5, 999)), EqualsProto(Stamp(5, 0)));
 }
@@ -88,39 +83,6 @@ TEST(LiveDataIdTest, KnowsIdsThatNoEntryCanHave) {
   EXPECT_FALSE(MonthOfId(LiveDataId(9999 * 12, 1)).has_value());
   EXPECT_FALSE(MonthOfId(std::numeric_limits<int64_t>::max()).has_value());
   EXPECT_FALSE(MonthOfId(std::numeric_limits<int64_t>::min()).has_value());
-}
-
-TEST(SqlArrayTest, KeepsEveryBitOfADouble) {
-  std::mt19937_64 random(20160101);
-  for (int i = 0; i < 200'000; ++i) {
-    // Every fourth one is denormal.
-    const uint64_t bits = i % 4 == 0 ? random() & 0x800FFFFFFFFFFFFF : random();
-    double value;
-    std::memcpy(&value, &bits, sizeof(value));
-    if (!std::isfinite(value)) continue;
-    SqlArray array;
-    array.Add(value);
-    const std::string text = array.Take();
-    const double back = std::strtod(text.c_str() + 1, nullptr);
-    ASSERT_EQ(std::memcmp(&back, &value, sizeof(value)), 0) << text;
-  }
-}
-
-TEST(SqlArrayTest, WritesWhatPostgresReads) {
-  SqlArray empty, numbers, doubles, flags;
-  EXPECT_EQ(empty.Take(), "{}");
-  numbers.Add(std::numeric_limits<int64_t>::min());
-  numbers.Add(int64_t{0});
-  numbers.Add(std::numeric_limits<int64_t>::max());
-  EXPECT_EQ(numbers.Take(), "{-9223372036854775808,0,9223372036854775807}");
-  doubles.Add(-0.0);
-  doubles.Add(1e308);
-  doubles.Add(5e-324);
-  doubles.Add(0.1);
-  EXPECT_EQ(doubles.Take(), "{-0,1e+308,5e-324,0.1}");
-  flags.Add(true);
-  flags.Add(false);
-  EXPECT_EQ(flags.Take(), "{t,f}");
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
-#include "storage/postgres/rows.h"
+#include "storage/postgres/moment.h"
 
-#include "absl/strings/match.h"
+#include <limits>
+
 #include "absl/strings/str_format.h"
 #include "absl/time/civil_time.h"
 #include "absl/time/time.h"
@@ -11,7 +12,33 @@ namespace {
 constexpr int64_t kMicrosecondsPerSecond = 1000000;
 constexpr int kNanosPerMicrosecond = 1000;
 
+// From 1970 to 2000, in microseconds.
+constexpr int64_t kPostgresEpoch = 946684800'000000;
+
 }  // namespace
+
+Moment Moment::From(const google::protobuf::Timestamp& stamp) {
+  return FromUnixMicroseconds(stamp.seconds() * kMicrosecondsPerSecond +
+                              stamp.nanos() / kNanosPerMicrosecond);
+}
+
+Moment Moment::AtOrAfter(const google::protobuf::Timestamp& stamp) {
+  Moment moment = From(stamp);
+  if (stamp.nanos() % kNanosPerMicrosecond != 0) ++moment.microseconds;
+  return moment;
+}
+
+Moment Moment::FromUnixMicroseconds(int64_t microseconds) {
+  return {microseconds - kPostgresEpoch};
+}
+
+Moment Moment::BeforeAll() { return {std::numeric_limits<int64_t>::min()}; }
+
+Moment Moment::AfterAll() { return {std::numeric_limits<int64_t>::max()}; }
+
+google::protobuf::Timestamp Moment::ToTimestamp() const {
+  return TimestampFromMicroseconds(microseconds + kPostgresEpoch);
+}
 
 std::string SqlFromTimestamp(const google::protobuf::Timestamp& stamp) {
   const absl::CivilSecond second =
@@ -37,14 +64,6 @@ google::protobuf::Timestamp TimestampFromMicroseconds(int64_t microseconds) {
   stamp.set_seconds(seconds);
   stamp.set_nanos(static_cast<int32_t>(rest) * kNanosPerMicrosecond);
   return stamp;
-}
-
-google::protobuf::Timestamp TimestampFromField(const pqxx::field& field) {
-  return TimestampFromMicroseconds(field.as<int64_t>());
-}
-
-std::string EtagParameter(const std::string& etag) {
-  return absl::StrContains(etag, '\0') ? "no etag" : etag;
 }
 
 }  // namespace energysites::storage
