@@ -191,7 +191,7 @@ WatchMethod::WatchMethod(ServiceContext& context, const std::string& service,
       feed_(context.live_data_feed),
       draining_(context.draining),
       gate_(std::move(gate)),
-      places_(feed_.most_watchers(), feed_.most_watchers() / 10),
+      places_(feed_.max_watchers(), feed_.max_watchers() / 10),
       observer_(context.metrics, "server_stream", service, name) {}
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchMethod::Start(grpc::CallbackServerContext* context,

@@ -54,7 +54,7 @@ MaintenanceSchedule::MaintenanceSchedule(std::string work, const storage::DsnSou
 
 MaintenanceSchedule::~MaintenanceSchedule() {
   constexpr std::chrono::milliseconds kCancelPause(50);
-  const auto limit = std::chrono::steady_clock::now() + storage::CancelRequest::kPatience;
+  const auto limit = std::chrono::steady_clock::now() + storage::CancelRequest::kTimeout;
   {
     std::unique_lock<std::mutex> lock(mutex_);
     stopping_ = true;
@@ -144,10 +144,10 @@ void MaintenanceSchedule::Count(const char* step, const char* outcome) {
 void MaintenanceSchedule::Failed(const char* step, const absl::Status& status) {
   if (absl::IsCancelled(status)) return;
   if (storage::IsClockJump(status)) clock_jumps_.Increment();
-  const bool put_off = storage::IsPutOff(status);
-  Count(step, put_off ? "put_off" : "failed");
-  Log(put_off ? spdlog::level::info : spdlog::level::err,
-      put_off ? "maintenance was put off" : "maintenance failed",
+  const bool postponed = storage::IsPostponed(status);
+  Count(step, postponed ? "put_off" : "failed");
+  Log(postponed ? spdlog::level::info : spdlog::level::err,
+      postponed ? "maintenance was put off" : "maintenance failed",
       {{"step", step}, {"fault", storage::FaultText(status)}});
 }
 

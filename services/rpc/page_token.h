@@ -14,7 +14,7 @@
 namespace energysites {
 
 constexpr int kDefaultPageSize = 50;
-constexpr int kMaxPageSize = 1000;
+using storage::kMaxPageSize;
 
 // A hash over the type and content of `message`, the same in every process.
 uint32_t Fingerprint(const google::protobuf::Message& message);

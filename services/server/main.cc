@@ -79,7 +79,7 @@ absl::Status RunMaintain() {
     const absl::StatusOr<std::string> done = step.run(session);
     if (done.ok()) {
       if (!done->empty()) std::cout << "maintain: " << step.name << ": " << *done << "\n";
-    } else if (storage::IsPutOff(done.status())) {
+    } else if (storage::IsPostponed(done.status())) {
       std::cout << "maintain: " << step.name << ": put off: " << done.status().message() << "\n";
     } else {
       failed.Update(absl::Status(done.status().code(),

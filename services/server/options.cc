@@ -301,7 +301,7 @@ absl::StatusOr<ServerOptions> ServerOptionsFromFlags() {
   options.ingest_executor = options.executor;
   options.ingest_executor.connections = absl::GetFlag(FLAGS_ingest_connections);
   options.live_data_feed.dsn = app_dsn;
-  options.live_data_feed.most_watchers = absl::GetFlag(FLAGS_watch_limit);
+  options.live_data_feed.max_watchers = absl::GetFlag(FLAGS_watch_limit);
   options.live_data_feed.queue.stall_timeout =
       absl::ToChronoMilliseconds(absl::GetFlag(FLAGS_watch_stall_timeout));
   options.listen_address = absl::GetFlag(FLAGS_listen_address);

@@ -2,7 +2,8 @@
 
 #include <algorithm>
 
-#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "storage/configurations/configuration_columns.h"
 #include "storage/errors/errors.h"
 #include "storage/postgres/etag.h"
 #include "storage/postgres/query.h"
@@ -14,24 +15,6 @@ namespace {
 using google::protobuf::Empty;
 using v1::Configuration;
 
-Configuration ConfigurationFromRow(const Rows& rows, int row) {
-  Configuration configuration;
-  configuration.set_id(rows.Int64(row, 0));
-  configuration.set_site_id(rows.Int64(row, 1));
-  configuration.set_battery_vendor(rows.String(row, 2));
-  configuration.set_battery_capacity_kwh(rows.Double(row, 3));
-  configuration.set_battery_max_power_kw(rows.Double(row, 4));
-  configuration.set_production_pv_units(rows.Int32(row, 5));
-  configuration.set_production_bio_units(rows.Int32(row, 6));
-  configuration.set_production_cro_units(rows.Int32(row, 7));
-  if (!rows.IsNull(row, 8)) configuration.set_production_pv_kwp(rows.Double(row, 8));
-  if (!rows.IsNull(row, 9)) configuration.set_production_cro_kwp(rows.Double(row, 9));
-  configuration.set_etag(absl::StrCat(rows.Int64(row, 10)));
-  *configuration.mutable_create_time() = rows.Stamp(row, 11).ToTimestamp();
-  *configuration.mutable_update_time() = rows.Stamp(row, 12).ToTimestamp();
-  return configuration;
-}
-
 // What a validate_only call answers.
 Configuration WithoutOutputs(Configuration configuration) {
   configuration.clear_id();
@@ -42,72 +25,54 @@ Configuration WithoutOutputs(Configuration configuration) {
   return configuration;
 }
 
-// Where the columns of a statement go on behind those of a configuration.
-constexpr int kConfigurationColumns = 13;
+// `{columns}` are those that ConfigurationFromRow reads.
+Statement Compose(const char* name, absl::string_view sql) {
+  return ComposeStatement(name, sql,
+                          {{"{columns}", ConfigurationColumns()},
+                           {"{settable}", SettableColumns()},
+                           {"{values}", SettablePlaceholders(/*first=*/2)},
+                           {"{assignments}", SettableAssignments(/*mask=*/4, /*first=*/5)}});
+}
 
 // The site's key is held to the end, so that a deletion either sees this row or is seen here.
-constexpr Statement kCreateConfiguration = {"create_configuration", R"sql(
+const Statement kCreateConfiguration = Compose("create_configuration", R"sql(
   WITH site AS (
     SELECT id FROM sites WHERE id = $1 AND delete_time IS NULL FOR KEY SHARE
   )
-  INSERT INTO configurations (
-    site_id, battery_vendor, battery_capacity_kwh, battery_max_power_kw, production_pv_units,
-    production_bio_units, production_cro_units, production_pv_kwp, production_cro_kwp)
-  SELECT id, $2, $3, $4, $5, $6, $7, $8, $9 FROM site
-  RETURNING id, site_id, battery_vendor, battery_capacity_kwh, battery_max_power_kw,
-            production_pv_units, production_bio_units, production_cro_units, production_pv_kwp,
-            production_cro_kwp, etag, create_time, update_time
-)sql"};
+  INSERT INTO configurations (site_id, {settable})
+  SELECT id, {values} FROM site
+  RETURNING {columns}
+)sql");
 
 // A place is a configuration's index in the parameters, from 1 on.
-constexpr Statement kGetConfigurations = {"get_configurations", R"sql(
-  SELECT id, site_id, battery_vendor, battery_capacity_kwh, battery_max_power_kw,
-         production_pv_units, production_bio_units, production_cro_units, production_pv_kwp,
-         production_cro_kwp, etag, create_time, update_time, place
+const Statement kGetConfigurations = Compose("get_configurations", R"sql(
+  SELECT {columns}, place
   FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS wanted (site_id, id, place)
   JOIN configurations USING (site_id, id)
   WHERE site_id <> ALL(ARRAY(SELECT sites.id FROM sites WHERE delete_time IS NOT NULL))
-)sql"};
+)sql");
 
-constexpr Statement kListConfigurationsOfSite = {"list_configurations_of_site", R"sql(
-  SELECT id, site_id, battery_vendor, battery_capacity_kwh, battery_max_power_kw,
-         production_pv_units, production_bio_units, production_cro_units, production_pv_kwp,
-         production_cro_kwp, etag, create_time, update_time
-  FROM configurations
+const Statement kListConfigurationsOfSite = Compose("list_configurations_of_site", R"sql(
+  SELECT {columns} FROM configurations
   WHERE site_id = $1 AND id > $2
     AND EXISTS (SELECT FROM sites WHERE id = $1 AND delete_time IS NULL)
   ORDER BY site_id, id LIMIT $3
-)sql"};
+)sql");
 
-constexpr Statement kListConfigurations = {"list_configurations", R"sql(
-  SELECT id, site_id, battery_vendor, battery_capacity_kwh, battery_max_power_kw,
-         production_pv_units, production_bio_units, production_cro_units, production_pv_kwp,
-         production_cro_kwp, etag, create_time, update_time
-  FROM configurations
+const Statement kListConfigurations = Compose("list_configurations", R"sql(
+  SELECT {columns} FROM configurations
   WHERE (site_id, id) > ($1, $2)
     AND site_id <> ALL(ARRAY(SELECT sites.id FROM sites WHERE delete_time IS NOT NULL))
   ORDER BY site_id, id LIMIT $3
-)sql"};
+)sql");
 
-// $3 is empty where no etag was sent. The others are null where the mask leaves the column alone;
-// columns that may be null themselves have a flag before them.
-constexpr Statement kUpdateConfiguration = {"update_configuration", R"sql(
-  UPDATE configurations SET
-    battery_vendor = coalesce($4, battery_vendor),
-    battery_capacity_kwh = coalesce($5, battery_capacity_kwh),
-    battery_max_power_kw = coalesce($6, battery_max_power_kw),
-    production_pv_units = coalesce($7, production_pv_units),
-    production_bio_units = coalesce($8, production_bio_units),
-    production_cro_units = coalesce($9, production_cro_units),
-    production_pv_kwp = CASE WHEN $10 THEN $11 ELSE production_pv_kwp END,
-    production_cro_kwp = CASE WHEN $12 THEN $13 ELSE production_cro_kwp END,
-    etag = etag + 1, update_time = now()
+// $3 is empty where no etag was sent. $4 holds the names of the columns to change.
+const Statement kUpdateConfiguration = Compose("update_configuration", R"sql(
+  UPDATE configurations SET {assignments}, etag = etag + 1, update_time = now()
   WHERE site_id = $1 AND id = $2 AND ($3 = '' OR etag::text = $3)
     AND EXISTS (SELECT FROM sites WHERE id = $1 AND delete_time IS NULL)
-  RETURNING id, site_id, battery_vendor, battery_capacity_kwh, battery_max_power_kw,
-            production_pv_units, production_bio_units, production_cro_units, production_pv_kwp,
-            production_cro_kwp, etag, create_time, update_time
-)sql"};
+  RETURNING {columns}
+)sql");
 
 constexpr Statement kDeleteConfiguration = {"delete_configuration", R"sql(
   DELETE FROM configurations
@@ -115,36 +80,6 @@ constexpr Statement kDeleteConfiguration = {"delete_configuration", R"sql(
     AND EXISTS (SELECT FROM sites WHERE id = $1 AND delete_time IS NULL)
   RETURNING id
 )sql"};
-
-template <class T>
-std::optional<T> IfPresent(bool present, const T& value) {
-  return present ? std::make_optional(value) : std::nullopt;
-}
-
-// The values that an update sets, null where the mask leaves the column alone.
-struct Changes {
-  Changes(const Configuration& sent, const std::vector<std::string>& fields) {
-    const auto masked = [&](const char* field) {
-      return std::find(fields.begin(), fields.end(), field) != fields.end();
-    };
-    vendor = IfPresent(masked("battery_vendor"), sent.battery_vendor());
-    capacity_kwh = IfPresent(masked("battery_capacity_kwh"), sent.battery_capacity_kwh());
-    max_power_kw = IfPresent(masked("battery_max_power_kw"), sent.battery_max_power_kw());
-    pv_units = IfPresent(masked("production_pv_units"), sent.production_pv_units());
-    bio_units = IfPresent(masked("production_bio_units"), sent.production_bio_units());
-    cro_units = IfPresent(masked("production_cro_units"), sent.production_cro_units());
-    set_pv_kwp = masked("production_pv_kwp");
-    pv_kwp = IfPresent(sent.has_production_pv_kwp(), sent.production_pv_kwp());
-    set_cro_kwp = masked("production_cro_kwp");
-    cro_kwp = IfPresent(sent.has_production_cro_kwp(), sent.production_cro_kwp());
-  }
-
-  std::optional<std::string> vendor;
-  std::optional<double> capacity_kwh, max_power_kw;
-  std::optional<int32_t> pv_units, bio_units, cro_units;
-  bool set_pv_kwp, set_cro_kwp;
-  std::optional<double> pv_kwp, cro_kwp;
-};
 
 // What Update would store, for validate_only.
 Configuration Merge(Configuration stored, const Configuration& sent,
@@ -185,17 +120,15 @@ absl::StatusOr<Configuration> ConfigurationRepository::Create(
   if (request.validate_only()) {
     return CheckWrite(session_, write_request,
                       [&](pqxx::work& tx) -> absl::StatusOr<Configuration> {
-                        if (!SiteExists(tx, sent.site_id())) return SiteNotFound(sent.site_id());
+                        const absl::Status found = CheckSites(tx, {sent.site_id()});
+                        if (!found.ok()) return found;
                         return WithoutOutputs(sent);
                       });
   }
   return WriteOnce(session_, write_request, [&](pqxx::work& tx) -> absl::StatusOr<Configuration> {
-    const Rows rows = Query(tx, kCreateConfiguration,
-                            {sent.site_id(), sent.battery_vendor(), sent.battery_capacity_kwh(),
-                             sent.battery_max_power_kw(), sent.production_pv_units(),
-                             sent.production_bio_units(), sent.production_cro_units(),
-                             IfPresent(sent.has_production_pv_kwp(), sent.production_pv_kwp()),
-                             IfPresent(sent.has_production_cro_kwp(), sent.production_cro_kwp())});
+    Parameters parameters = {sent.site_id()};
+    AppendSettableFields(sent, parameters);
+    const Rows rows = Query(tx, kCreateConfiguration, parameters);
     if (rows.empty()) return SiteNotFound(sent.site_id());
     return ConfigurationFromRow(rows, 0);
   });
@@ -209,7 +142,7 @@ std::vector<absl::StatusOr<Configuration>> ConfigurationRepository::GetMany(
     for (const Key& key : keys) found.push_back(ConfigurationNotFound(key.site_id, key.id));
     const Rows rows = FindConfigurations(tx, keys);
     for (int row = 0; row < rows.size(); ++row) {
-      found[rows.Int64(row, kConfigurationColumns) - 1] = ConfigurationFromRow(rows, row);
+      found[rows.Int64(row, ConfigurationColumnCount()) - 1] = ConfigurationFromRow(rows, row);
     }
     return found;
   });
@@ -224,7 +157,10 @@ absl::StatusOr<std::vector<Configuration>> ConfigurationRepository::List(int64_t
     const Rows rows = site_id == 0
                           ? Query(tx, kListConfigurations, {after_site_id, after_id, page.limit})
                           : Query(tx, kListConfigurationsOfSite, {site_id, after_id, page.limit});
-    if (rows.empty() && site_id != 0 && !SiteExists(tx, site_id)) return SiteNotFound(site_id);
+    if (rows.empty() && site_id != 0) {
+      const absl::Status found = CheckSites(tx, {site_id});
+      if (!found.ok()) return found;
+    }
     std::vector<Configuration> configurations;
     for (int row = 0; row < rows.size(); ++row) {
       configurations.push_back(ConfigurationFromRow(rows, row));
@@ -236,15 +172,13 @@ absl::StatusOr<std::vector<Configuration>> ConfigurationRepository::List(int64_t
 absl::StatusOr<Configuration> ConfigurationRepository::Update(
     const v1::UpdateConfigurationRequest& request, const std::vector<std::string>& fields) {
   const Configuration& sent = request.configuration();
-  const Changes changes(sent, fields);
   return session_.Transact([&](pqxx::work& tx) -> absl::StatusOr<Configuration> {
     if (!request.validate_only()) {
-      const Rows updated =
-          Query(tx, kUpdateConfiguration,
-                {sent.site_id(), sent.id(), EtagParameter(sent.etag()), changes.vendor,
-                 changes.capacity_kwh, changes.max_power_kw, changes.pv_units, changes.bio_units,
-                 changes.cro_units, changes.set_pv_kwp, changes.pv_kwp, changes.set_cro_kwp,
-                 changes.cro_kwp});
+      Array<absl::string_view> mask;
+      for (const std::string& field : fields) mask.Add(field);
+      Parameters parameters = {sent.site_id(), sent.id(), EtagParameter(sent.etag()), mask};
+      AppendSettableFields(sent, parameters);
+      const Rows updated = Query(tx, kUpdateConfiguration, parameters);
       if (!updated.empty()) return ConfigurationFromRow(updated, 0);
     }
     const Rows rows = FindConfigurations(tx, {{sent.site_id(), sent.id()}});

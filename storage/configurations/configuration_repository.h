@@ -32,7 +32,7 @@ class ConfigurationRepository {
     int64_t id;
   };
 
-  // Finds many in one query, each with its own verdict, in order: NOT_FOUND if there is no such
+  // Finds many in one query, each with its own status, in order: NOT_FOUND if there is no such
   // configuration.
   std::vector<absl::StatusOr<v1::Configuration>> GetMany(const std::vector<Key>& keys);
 

@@ -52,10 +52,10 @@ absl::Status EntryRefused(absl::string_view sqlstate);
 // ABORTED: another stream has opened the session of IngestLiveData since.
 absl::Status IngestSessionTakenOver();
 
-// NOT_FOUND: the caller, who was told how far it came, has no such session of IngestLiveData.
+// NOT_FOUND: the caller resumes a session of IngestLiveData that it does not have.
 absl::Status IngestSessionNotFound(absl::string_view name);
 
-// FAILED_PRECONDITION: the session has not come as far as its client was told.
+// FAILED_PRECONDITION: the session has committed less than its client was told.
 absl::Status IngestSessionForgotten();
 
 // ALREADY_EXISTS: a batch of IngestLiveData has the sequence number of an earlier batch of the
@@ -69,12 +69,11 @@ absl::Status IngestSequenceTooOld(int64_t sequence, size_t kept);
 // UNAVAILABLE with RetryInfo: the database cannot be reached; nothing is known to be stored.
 absl::Status DatabaseUnavailable(absl::string_view why);
 
-// DEADLINE_EXCEEDED without RetryInfo: the database gave no answer, and may still do what it was
-// asked for.
+// DEADLINE_EXCEEDED without RetryInfo: the database did not answer, and may still apply the write.
 absl::Status DatabaseSilent();
 bool IsDatabaseSilent(const absl::Status& status);
 
-// ABORTED with RetryInfo: another transaction was in the way.
+// ABORTED with RetryInfo: blocked by another transaction.
 absl::Status Conflict();
 
 // RESOURCE_EXHAUSTED with RetryInfo: as many calls wait as the server allows.
@@ -83,7 +82,7 @@ absl::Status QueueFull();
 // The status as callers see it, with its details. INTERNAL gets a fixed text.
 google::rpc::Status ToRpcStatus(const absl::Status& status);
 
-// Not for callers: the job did a part of its work and wants its turn again, after the others.
+// Not for callers: the job did a part of its work and is to be queued again.
 absl::Status Unfinished();
 bool IsUnfinished(const absl::Status& status);
 

@@ -7,8 +7,8 @@
 namespace energysites::storage {
 namespace {
 
-// A place is the row's index in the parameters, from 1 on. What was answered for a site that is
-// being deleted is forgotten, as it is with the site.
+// A place is the row's index in the parameters, from 1 on. Answers for a site that is being deleted
+// count as deleted with it.
 constexpr Statement kFindAnswers = {"find_answers", R"sql(
   SELECT wanted.place, stored.request_hash, stored.response
   FROM unnest($1::bigint[], $2::text[]::uuid[]) WITH ORDINALITY AS wanted (site_id, request_id, place)
@@ -26,8 +26,8 @@ constexpr Statement kStoreAnswers = {"store_answers", R"sql(
   ORDER BY site_id, request_id
 )sql"};
 
-// $3 is the age limit by this machine's clock: one clock that is ahead deletes nothing. Skips what
-// another process is deleting.
+// $3 is the age limit by this machine's clock: if only one of the clocks is ahead, nothing is
+// deleted. Skips what another process is deleting.
 constexpr Statement kForgetRequests = {"forget_requests", R"sql(
   DELETE FROM write_requests AS request
   USING (SELECT site_id, request_id FROM write_requests

@@ -1,4 +1,4 @@
-// The memory of calls that carry a request_id, so that a retry gets the first answer.
+// The stored answers of calls with a request_id, so that a retry gets the first answer.
 #ifndef STORAGE_IDEMPOTENCY_WRITE_REQUESTS_H_
 #define STORAGE_IDEMPOTENCY_WRITE_REQUESTS_H_
 
@@ -17,25 +17,24 @@
 
 namespace energysites::storage {
 
-// site_id of the calls that are not bound to one site.
+// The site_id of calls that are not about one site.
 constexpr int64_t kNoSite = 0;
 
 struct WriteRequest {
   int64_t site_id = kNoSite;
   std::string request_id;
-  // Tells requests apart that use the same id.
+  // Distinguishes requests that use the same id.
   std::string hash;
 };
 
 Statements WriteRequestStatements();
 
-// For each call the bytes that it answered the first time, nothing if it is new or its site is
-// being deleted, ALREADY_EXISTS if its id belongs to another request.
+// For each call the bytes of its first answer, nothing if it is new or its site is being deleted,
+// ALREADY_EXISTS if its id was used for another request.
 std::vector<absl::StatusOr<std::optional<std::string>>> FindAnswers(
     pqxx::work& tx, const std::vector<const WriteRequest*>& requests);
 
-// Fails with a unique violation, which Transact retries, if a twin of one of these calls was
-// faster.
+// Fails with a unique violation, which Transact retries, if a call with the same id was faster.
 void StoreAnswers(pqxx::work& tx,
                   const std::vector<std::pair<const WriteRequest*, std::string>>& answers);
 

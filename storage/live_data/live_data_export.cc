@@ -1,7 +1,6 @@
 #include "storage/live_data/live_data_export.h"
 
 #include <algorithm>
-#include <set>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -9,17 +8,18 @@
 #include "absl/strings/string_view.h"
 #include "energysites/v1/live_data.pb.h"
 #include "google/protobuf/empty.pb.h"
-#include "storage/errors/errors.h"
 #include "storage/postgres/connection.h"
 #include "storage/postgres/query.h"
+#include "storage/sites/site_repository.h"
 
 namespace energysites::storage {
 namespace {
 
 using google::protobuf::Empty;
 
-// Where partitions may begin: those there are, found by their names, which make_live_data_month
-// gives them, and the window's ends, beyond which others take what is left.
+// Where partitions may begin: the months that have one, known by the names that
+// make_live_data_month gives them, and the ends of the window, beyond which other partitions hold
+// all entries.
 constexpr Statement kListSegments = {"list_live_data_segments", R"sql(
   SELECT to_timestamp(substring(relname FROM 11), 'YYYY_MM') AS begin_time
   FROM pg_catalog.pg_class
@@ -29,28 +29,18 @@ constexpr Statement kListSegments = {"list_live_data_segments", R"sql(
   ORDER BY begin_time
 )sql"};
 
-constexpr Statement kFindExportedSites = {"find_exported_sites", R"sql(
-  SELECT id FROM sites WHERE id = ANY($1::bigint[]) AND delete_time IS NULL
-)sql"};
-
 struct Segment {
   Moment begin;
   Moment end;
 };
 
-// `range` cut where partitions begin. A month that is made later lies in a gap between two that
-// are there, and is read with the one before.
+// `range` cut where partitions begin. A month that is made later lies between two of them, and is
+// read with the one before.
 absl::StatusOr<std::vector<Segment>> Segments(Session& session, const LiveDataRange& range) {
   return session.Autocommit([&](pqxx::nontransaction& tx) -> absl::StatusOr<std::vector<Segment>> {
     if (!range.site_ids.empty()) {
-      Array<int64_t> wanted;
-      for (const int64_t id : range.site_ids) wanted.Add(id);
-      const Rows rows = Query(tx, kFindExportedSites, {wanted});
-      std::set<int64_t> known;
-      for (int row = 0; row < rows.size(); ++row) known.insert(rows.Int64(row, 0));
-      for (const int64_t id : range.site_ids) {
-        if (known.count(id) == 0) return SiteNotFound(id);
-      }
+      const absl::Status found = CheckSites(tx, range.site_ids);
+      if (!found.ok()) return found;
     }
     std::vector<Segment> segments;
     const Rows rows = Query(tx, kListSegments);
@@ -73,9 +63,9 @@ std::string Literal(Moment moment) {
   return absl::StrCat("'", SqlFromTimestamp(moment.ToTimestamp()), "'");
 }
 
-// COPY takes no parameters, so its text is put together: from numbers, moments and the names of
-// columns of ours, never from what a caller wrote. Constants also let the planner leave out, and so
-// not even lock, all other partitions.
+// COPY takes no parameters, so its text is composed of numbers, timestamps and column names, never
+// of a caller's text. With constants the planner also prunes all other partitions, and does not
+// lock them.
 std::string CopyText(const LiveDataRange& range, const Segment& segment) {
   std::vector<std::string> columns;
   for (const int field : range.fields) {
@@ -100,7 +90,7 @@ uint32_t BigEndian(absl::string_view bytes, size_t size) {
   return value;
 }
 
-// Hands on the rows of a piece of binary COPY; `at_start` while the header is to come.
+// Passes on the rows of a piece of binary COPY; `at_start` until the header was read.
 absl::Status TakeRows(absl::string_view piece, bool* at_start, const TakeRow& take_row) {
   constexpr size_t kSignature = 11, kFlags = 4, kExtensionLength = 4, kFieldCount = 2;
   if (*at_start) {
@@ -109,26 +99,26 @@ absl::Status TakeRows(absl::string_view piece, bool* at_start, const TakeRow& ta
     piece.remove_prefix(kSignature + kFlags + kExtensionLength + extension);
     if (piece.empty()) return absl::OkStatus();
   }
-  // The trailer is a count of -1 and nothing behind it.
+  // The trailer is a field count of -1 alone.
   if (piece.size() == kFieldCount) return absl::OkStatus();
   return take_row(piece.substr(kFieldCount));
 }
 
 }  // namespace
 
-Statements LiveDataExportStatements() { return {&kListSegments, &kFindExportedSites}; }
+Statements LiveDataExportStatements() { return {&kListSegments}; }
 
 absl::Status ExportLiveData(Session& session, const LiveDataRange& range, const TakeRow& take_row) {
   const absl::StatusOr<std::vector<Segment>> segments = Segments(session, range);
   if (!segments.ok()) return segments.status();
   for (const Segment& segment : *segments) {
-    // Rows that were handed on cannot be taken back: a segment is tried once.
+    // Rows that were passed on cannot be revoked: a segment is tried once.
     const auto read = session.ReadOnce([&](pqxx::read_transaction&) -> absl::StatusOr<Empty> {
       CopyOut copy(session.connection(), CopyText(range, segment));
       absl::string_view piece;
       bool at_start = true;
       while (copy.Next(&piece)) {
-        // The reader may be slow; the database is not silent meanwhile.
+        // The reader may be slow, which is not the time of the database.
         const Connection::Waiting pause(session.connection(), false);
         const absl::Status taken = TakeRows(piece, &at_start, take_row);
         if (!taken.ok()) return taken;

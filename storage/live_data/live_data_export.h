@@ -1,4 +1,4 @@
-// Reads all live data of a time range, however much it is.
+// Reads all live data of a time range, of any size.
 #ifndef STORAGE_LIVE_DATA_LIVE_DATA_EXPORT_H_
 #define STORAGE_LIVE_DATA_LIVE_DATA_EXPORT_H_
 
@@ -28,9 +28,9 @@ struct LiveDataRange {
 // each a length in 32 bits and that many bytes, in network byte order.
 using TakeRow = std::function<absl::Status(absl::string_view row)>;
 
-// Hands each entry of `range` to `take_row`, month by month, each month in a transaction of its own
-// that ends before the next begins. Within a month entries come by (site_id, dt_stamp, id) if sites
-// are named, and in the order of the disk if not.
+// Passes each entry of `range` to `take_row`, month by month, each month in its own transaction,
+// which ends before the next begins. Within a month entries are ordered by (site_id, dt_stamp, id)
+// if `range` names sites, and by their place on disk if not.
 //
 // Returns NOT_FOUND if a site is unknown, what `take_row` returns if that is not OK, or what
 // Session::Transact does.

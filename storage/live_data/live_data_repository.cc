@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "storage/errors/errors.h"
 #include "storage/live_data/live_data_id.h"
 #include "storage/live_data/live_data_rows.h"
@@ -18,28 +20,33 @@ using v1::LiveDataEntry;
 constexpr int64_t kFirstMicrosecond = -62135596800'000000;
 constexpr int64_t kLastMicrosecond = 253402300799'999999;
 
+// `{columns}` are those that EntryFromRow reads, and `{max_rows}` is the limit of the largest page.
+Statement Compose(const char* name, absl::string_view sql) {
+  return ComposeStatement(
+      name, sql, {{"{columns}", EntryColumns()}, {"{max_rows}", absl::StrCat(kMaxPageSize + 1)}});
+}
+
 // Two bounds for each id name its month, and so the partition. A place is an entry's index in the
 // parameters, from 1 on. A join of sites would change the plan to one that reads all entries of a
 // site.
-constexpr Statement kGetLiveDataEntries = {"get_live_data_entries", R"sql(
-  SELECT entry.id, entry.site_id, entry.dt_stamp, entry.soc, entry.load_kwh, entry.net_load_kwh,
-         entry.pv_notification, entry.bio_notification, entry.cro_notification, entry.create_time,
-         wanted.place
+const Statement kGetLiveDataEntries = Compose("get_live_data_entries", R"sql(
+  SELECT {columns}, wanted.place
   FROM unnest($1::bigint[], $2::bigint[], $3::timestamptz[], $4::timestamptz[]) WITH ORDINALITY
-    AS wanted (site_id, id, begin_time, end_time, place)
-  JOIN live_data AS entry ON entry.site_id = wanted.site_id AND entry.id = wanted.id
-    AND entry.dt_stamp >= wanted.begin_time AND entry.dt_stamp < wanted.end_time
-  WHERE wanted.site_id <> ALL(ARRAY(SELECT sites.id FROM sites WHERE delete_time IS NOT NULL))
-)sql"};
+    AS wanted (wanted_site_id, wanted_id, begin_time, end_time, place)
+  JOIN live_data ON site_id = wanted_site_id AND id = wanted_id
+    AND dt_stamp >= begin_time AND dt_stamp < end_time
+  WHERE wanted_site_id <> ALL(ARRAY(SELECT sites.id FROM sites WHERE delete_time IS NOT NULL))
+)sql");
 
-// date_bin counts from before all entries, because at some moments before its origin it is wrong.
+// The origin of date_bin is before all entries, because it is wrong for some times before its
+// origin.
 constexpr Statement kDeleteLiveDataEntry = {"delete_live_data_entry", R"sql(
   WITH deleted AS (
     DELETE FROM live_data
     WHERE site_id = $1 AND id = $2 AND dt_stamp >= $3 AND dt_stamp < $4
       AND EXISTS (SELECT FROM sites WHERE id = $1 AND delete_time IS NULL)
     RETURNING id, site_id, dt_stamp
-  ), mark AS (
+  ), invalidation AS (
     INSERT INTO live_data_dirty_buckets (site_id, bucket)
     SELECT site_id, date_bin('15 minutes', dt_stamp, '0001-01-01T00:00:00Z') FROM deleted
   )
@@ -47,52 +54,44 @@ constexpr Statement kDeleteLiveDataEntry = {"delete_live_data_entry", R"sql(
 )sql"};
 
 // Lists: rows after ($1, $2) up to the other end $3 of the range. The row comparison finds the
-// place, the plain one on dt_stamp tells which partitions to leave out. The plan is made without
-// knowing $4, as if for a tenth of the table, which would be sorted for that; the constant limit,
-// of the largest page, lets it walk along an index.
-constexpr Statement kListOldestFirst = {"list_live_data_oldest_first", R"sql(
+// first row in the index, the comparison of dt_stamp alone prunes partitions. The plan is made
+// without $4, as if for a tenth of the table, which would then be sorted; with the constant limit,
+// that of the largest page, it scans an index.
+const Statement kListOldestFirst = Compose("list_live_data_oldest_first", R"sql(
   SELECT * FROM (
-    SELECT id, site_id, dt_stamp, soc, load_kwh, net_load_kwh,
-           pv_notification, bio_notification, cro_notification, create_time
-    FROM live_data
+    SELECT {columns} FROM live_data
     WHERE dt_stamp >= $1 AND (dt_stamp, id) > ($1, $2) AND dt_stamp < $3
       AND site_id <> ALL(ARRAY(SELECT sites.id FROM sites WHERE delete_time IS NOT NULL))
-    ORDER BY dt_stamp, id LIMIT 1001
+    ORDER BY dt_stamp, id LIMIT {max_rows}
   ) AS page LIMIT $4
-)sql"};
+)sql");
 
-constexpr Statement kListNewestFirst = {"list_live_data_newest_first", R"sql(
+const Statement kListNewestFirst = Compose("list_live_data_newest_first", R"sql(
   SELECT * FROM (
-    SELECT id, site_id, dt_stamp, soc, load_kwh, net_load_kwh,
-           pv_notification, bio_notification, cro_notification, create_time
-    FROM live_data
+    SELECT {columns} FROM live_data
     WHERE dt_stamp <= $1 AND (dt_stamp, id) < ($1, $2) AND dt_stamp >= $3
       AND site_id <> ALL(ARRAY(SELECT sites.id FROM sites WHERE delete_time IS NOT NULL))
-    ORDER BY dt_stamp DESC, id DESC LIMIT 1001
+    ORDER BY dt_stamp DESC, id DESC LIMIT {max_rows}
   ) AS page LIMIT $4
-)sql"};
+)sql");
 
-constexpr Statement kListOfSiteOldestFirst = {"list_live_data_of_site_oldest_first", R"sql(
+const Statement kListOfSiteOldestFirst = Compose("list_live_data_of_site_oldest_first", R"sql(
   SELECT * FROM (
-    SELECT id, site_id, dt_stamp, soc, load_kwh, net_load_kwh,
-           pv_notification, bio_notification, cro_notification, create_time
-    FROM live_data
+    SELECT {columns} FROM live_data
     WHERE site_id = $5 AND EXISTS (SELECT FROM sites WHERE id = $5 AND delete_time IS NULL)
       AND dt_stamp >= $1 AND (dt_stamp, id) > ($1, $2) AND dt_stamp < $3
-    ORDER BY dt_stamp, id LIMIT 1001
+    ORDER BY dt_stamp, id LIMIT {max_rows}
   ) AS page LIMIT $4
-)sql"};
+)sql");
 
-constexpr Statement kListOfSiteNewestFirst = {"list_live_data_of_site_newest_first", R"sql(
+const Statement kListOfSiteNewestFirst = Compose("list_live_data_of_site_newest_first", R"sql(
   SELECT * FROM (
-    SELECT id, site_id, dt_stamp, soc, load_kwh, net_load_kwh,
-           pv_notification, bio_notification, cro_notification, create_time
-    FROM live_data
+    SELECT {columns} FROM live_data
     WHERE site_id = $5 AND EXISTS (SELECT FROM sites WHERE id = $5 AND delete_time IS NULL)
       AND dt_stamp <= $1 AND (dt_stamp, id) < ($1, $2) AND dt_stamp >= $3
-    ORDER BY dt_stamp DESC, id DESC LIMIT 1001
+    ORDER BY dt_stamp DESC, id DESC LIMIT {max_rows}
   ) AS page LIMIT $4
-)sql"};
+)sql");
 
 }  // namespace
 
@@ -140,11 +139,11 @@ absl::StatusOr<std::vector<LiveDataEntry>> LiveDataRepository::List(
   const Moment end =
       request.has_end_time() ? Moment::AtOrAfter(request.end_time()) : Moment::AfterAll();
   const bool oldest_first = request.order_by() == "dt_stamp";
-  // The end of the range stands for a last row with id 0: all ids are greater.
+  // The end of the range is used as a last row with id 0: all ids are greater.
   Moment last_stamp = oldest_first ? start : end;
   int64_t last_id = 0;
   if (!page.last_key.empty()) {
-    // Tokens are no secret: one that was made up may hold any number.
+    // Page tokens are not signed: a forged one may hold any number.
     last_stamp = Moment::FromUnixMicroseconds(
         std::clamp(page.last_key[0], kFirstMicrosecond, kLastMicrosecond));
     last_id = page.last_key[1];
@@ -162,8 +161,9 @@ absl::StatusOr<std::vector<LiveDataEntry>> LiveDataRepository::List(
   return session_.Autocommit(
       [&](pqxx::nontransaction& tx) -> absl::StatusOr<std::vector<LiveDataEntry>> {
         const Rows rows = list(tx);
-        if (rows.empty() && site_id != 0 && !SiteExists(tx, site_id)) {
-          return SiteNotFound(site_id);
+        if (rows.empty() && site_id != 0) {
+          const absl::Status found = CheckSites(tx, {site_id});
+          if (!found.ok()) return found;
         }
         std::vector<LiveDataEntry> entries;
         entries.reserve(rows.size());

@@ -25,7 +25,7 @@ class LiveDataRepository {
   explicit LiveDataRepository(Session& session) : session_(session) {}
   static Statements AllStatements();
 
-  // Finds many in one query, each with its own verdict, in order: NOT_FOUND if there is no such
+  // Finds many in one query, each with its own status, in order: NOT_FOUND if there is no such
   // entry.
   std::vector<absl::StatusOr<v1::LiveDataEntry>> GetMany(const std::vector<LiveDataKey>& keys);
 

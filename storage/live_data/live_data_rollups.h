@@ -1,6 +1,7 @@
-// Rollups of live data: what the entries of a site in each quarter of an hour come to, kept beside
-// the entries. Whoever changes an entry marks its bucket in the same transaction; refolding makes
-// the rollups of marked buckets anew. Until then readers take the entries of a marked bucket.
+// Rollups of live data: what the entries of a site in each quarter of an hour add up to, stored
+// beside the entries. A transaction that changes an entry also stores an invalidation, a row of
+// live_data_dirty_buckets, which makes the bucket stale. Until a stale bucket is recomputed,
+// readers use its entries instead.
 #ifndef STORAGE_LIVE_DATA_LIVE_DATA_ROLLUPS_H_
 #define STORAGE_LIVE_DATA_LIVE_DATA_ROLLUPS_H_
 
@@ -21,17 +22,17 @@ Statements LiveDataRollupStatements();
 int64_t BucketOf(int64_t microseconds);
 int64_t BucketOf(const google::protobuf::Timestamp& stamp);
 
-// Makes the rollups of all marked buckets anew, up to `at_once` of them in a transaction, and takes
-// their marks away. Fewer for a while after a timeout. A mark whose transaction is still open stays
-// for another time, and so may one that is made meanwhile. Buckets before
-// live_data_window.kept_from are frozen: their rollups stay as they are. One transaction at a time,
-// of all callers; others wait.
+// Recomputes the rollups of all stale buckets, up to `at_once` of them in a transaction, and
+// deletes their invalidations. Fewer for a while after a timeout. An invalidation whose transaction
+// is still open stays for another time, and so may one that is stored meanwhile. Buckets from
+// before the retention cutoff (live_data_window.kept_from) are frozen: their rollups stay as they
+// are. One transaction at a time, of all callers; others wait.
 //
-// Returns how many buckets were settled.
-absl::StatusOr<int64_t> RefoldDirtyBuckets(Session& session, int at_once = 1000);
+// Returns how many buckets were recomputed.
+absl::StatusOr<int64_t> RecomputeStaleBuckets(Session& session, int at_once = 1000);
 
-// How many buckets are marked.
-absl::StatusOr<int64_t> CountDirtyBuckets(Session& session);
+// How many buckets are stale.
+absl::StatusOr<int64_t> CountStaleBuckets(Session& session);
 
 }  // namespace energysites::storage
 

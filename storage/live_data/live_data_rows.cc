@@ -4,6 +4,11 @@
 
 namespace energysites::storage {
 
+std::string EntryColumns() {
+  return "id, site_id, dt_stamp, soc, load_kwh, net_load_kwh, "
+         "pv_notification, bio_notification, cro_notification, create_time";
+}
+
 v1::LiveDataEntry EntryFromRow(const Rows& rows, int row) {
   v1::LiveDataEntry entry;
   entry.set_id(rows.Int64(row, 0));

@@ -2,16 +2,18 @@
 #ifndef STORAGE_LIVE_DATA_LIVE_DATA_ROWS_H_
 #define STORAGE_LIVE_DATA_LIVE_DATA_ROWS_H_
 
+#include <string>
+
 #include "energysites/v1/live_data.pb.h"
 #include "storage/postgres/query.h"
 
 namespace energysites::storage {
 
-// The entry in `row` of a statement that selects first, in this order: id, site_id, dt_stamp, soc,
-// load_kwh, net_load_kwh, pv_notification, bio_notification, cro_notification, create_time.
+// The SELECT list of the statements whose rows EntryFromRow reads.
+std::string EntryColumns();
 v1::LiveDataEntry EntryFromRow(const Rows& rows, int row);
 
-// Where the columns of a statement go on behind those.
+// The number of these columns.
 constexpr int kEntryColumns = 10;
 
 // The entry as it is stored, but for what the server sets (id and create_time).

@@ -1,4 +1,4 @@
-// What live data comes to: the newest entry of sites, and sums over time.
+// Summaries of live data: the latest entry of sites, and aggregates over time.
 #ifndef STORAGE_LIVE_DATA_LIVE_DATA_SUMMARIES_H_
 #define STORAGE_LIVE_DATA_LIVE_DATA_SUMMARIES_H_
 

@@ -36,8 +36,8 @@ constexpr Statement kMoveWindow = {"move_live_data_window", R"sql(
   SELECT move_live_data_window()::text
 )sql"};
 
-// A month is attached to live_data or live_data_future, then pending, then stands alone; that one
-// is pending keeps others of its parent from being detached, so it comes first.
+// A month is attached to live_data or live_data_future, then its detaching is pending, then it has
+// no parent. While one is pending, no other one of its parent can be detached, so it comes first.
 constexpr Statement kFindOldMonths = {"find_old_months", R"sql(
   SELECT month.relname::text AS month, parent.relname::text AS parent,
          to_char(to_date(right(month.relname, 7), 'YYYY_MM') + interval '1 month', 'YYYY-MM-DD')
@@ -53,7 +53,7 @@ constexpr Statement kFindOldMonths = {"find_old_months", R"sql(
   ORDER BY pending DESC, month
 )sql"};
 
-// Deletions still make rollups out of date after the entries are refused.
+// Deletions of entries can make rollups stale after new entries are refused.
 constexpr Statement kFreezeRollups = {"freeze_rollups", R"sql(
   UPDATE live_data_window SET kept_from = $1::text::timestamptz
   WHERE kept_from < $1::text::timestamptz AND refused_before >= $1::text::timestamptz
@@ -64,8 +64,8 @@ constexpr Statement kAreRollupsFrozen = {"are_rollups_frozen", R"sql(
   SELECT kept_from >= $1::text::timestamptz AS frozen FROM live_data_window
 )sql"};
 
-// How far rollups must be frozen before refused entries are deleted from live_data_past. No row if
-// there are no such entries.
+// Up to where rollups must be frozen before the entries before the cutoff are deleted from
+// live_data_past. No row if there are no such entries.
 constexpr Statement kFindPastEntries = {"find_past_entries", R"sql(
   SELECT least(refused_before, first_month)::text AS moment FROM live_data_window
   WHERE EXISTS (SELECT FROM live_data_past WHERE dt_stamp < refused_before)
@@ -77,7 +77,7 @@ constexpr Statement kDeletePastEntries = {"delete_past_entries", R"sql(
     LIMIT $1 FOR UPDATE SKIP LOCKED))
 )sql"};
 
-// Held while months are dropped: two processes would trip over each other's halves.
+// Held while months are dropped, because two processes must not detach the same month.
 constexpr Statement kLockDropping = {"lock_dropping_of_months", R"sql(
   SELECT pg_try_advisory_lock(hashtextextended('energy-sites:drop-months', 0)) AS locked
 )sql"};
@@ -105,8 +105,8 @@ absl::StatusOr<std::vector<OldMonth>> FindOldMonths(Session& session) {
   });
 }
 
-// Freezes the rollups before `moment` once they are up to date, which it sees to: their entries are
-// about to be dropped. From then on the cutoff cannot go back behind `moment`.
+// Recomputes the stale rollups before `moment`, whose entries are about to be dropped, and freezes
+// them. From then on the cutoff cannot move back before `moment`.
 absl::Status FreezeRollups(Session& session, const std::string& moment) {
   constexpr int kTries = 3;
   for (int i = 0; i < kTries; ++i) {
@@ -116,8 +116,8 @@ absl::Status FreezeRollups(Session& session, const std::string& moment) {
     });
     if (!frozen.ok()) return frozen.status();
     if (*frozen) return absl::OkStatus();
-    const absl::Status refolded = RefoldDirtyBuckets(session).status();
-    if (!refolded.ok()) return refolded;
+    const absl::Status recomputed = RecomputeStaleBuckets(session).status();
+    if (!recomputed.ok()) return recomputed;
   }
   return absl::AbortedError(absl::StrCat("rollups before ", moment, " are not up to date yet"));
 }
@@ -132,7 +132,8 @@ absl::Status Detach(Session& session, const OldMonth& month) {
       .status();
 }
 
-// Its foreign key makes it lock sites, for which all writers would wait: not for long, therefore.
+// Because of the foreign key, DROP TABLE locks sites, and all writers wait behind it: hence the
+// short timeout.
 absl::Status Drop(Session& session, const OldMonth& month) {
   return session
       .Transact([&](pqxx::work& tx) -> absl::StatusOr<Empty> {
@@ -158,7 +159,7 @@ absl::StatusOr<std::string> DropMonths(Session& session) {
   const std::string done =
       dropped.empty() ? "" : absl::StrCat("dropped ", absl::StrJoin(dropped, ", "));
   if (status.ok()) return done;
-  // What was done does not hide why the rest was not.
+  // Both what was done and why the rest was not.
   return done.empty()
              ? status
              : absl::Status(status.code(), absl::StrCat(done, "; then: ", FaultText(status)));
@@ -218,7 +219,7 @@ absl::StatusOr<std::string> DropOldMonths(Session& session) {
   if (!locked.ok()) return locked.status();
   if (!*locked) return absl::AbortedError("another process is dropping months");
   const auto dropped = DropMonths(session);
-  // Where this fails, the connection is lost and the lock with it.
+  // If this fails, the connection is lost, and the lock with it.
   const auto unlocked = session.Transact([](pqxx::work& tx) -> absl::StatusOr<Empty> {
     Query(tx, kUnlockDropping);
     return Empty();

@@ -1,6 +1,7 @@
-// The months of live data as tables: made ahead, moved into the window, dropped when they are old.
-// As the owner. No other call waits for any of this for more than a moment: what cannot have its
-// lock soon returns ABORTED, changes nothing that needs undoing, and is to be called again.
+// The partitions of live data, one a month: creates them in advance, moves the window, and drops
+// old ones. Runs as the owner. Other transactions wait only shortly for any of this: a function
+// that does not get its lock soon returns ABORTED, leaves a consistent state, and is to be called
+// again.
 #ifndef STORAGE_MAINTENANCE_LIVE_DATA_MONTHS_H_
 #define STORAGE_MAINTENANCE_LIVE_DATA_MONTHS_H_
 
@@ -14,21 +15,21 @@ namespace energysites::storage {
 
 Statements LiveDataMonthStatements();
 
-// Each returns what was done, for people to read; empty if there was nothing to do.
+// Each returns what was done, as text for operators; empty if there was nothing to do.
 
 // Makes the partitions of this month and the next three.
 absl::StatusOr<std::string> MakeMonthsAhead(Session& session);
 
-// Moves the window's end on to two years ahead, a month in each transaction, and with it the
-// entries that were too far in the future to have a month of their own.
+// Moves the end of the window to two years from now, one month in each transaction. The entries of
+// that month, which were too far in the future for a partition of their own, move to it.
 absl::StatusOr<std::string> MoveWindow(Session& session);
 
-// Drops the months whose entries are refused, those included that an earlier run left half
-// detached. Before each the rollups are frozen, once they are up to date, which it sees to. A
-// transaction that was reading when a month went sees it to its end, and the table waits for it.
+// Drops the months before the retention cutoff, including those that an earlier run left half
+// detached. Before each it recomputes and then freezes the rollups. The table is dropped only after
+// the transactions that were reading it.
 absl::StatusOr<std::string> DropOldMonths(Session& session);
 
-// Deletes entries that are refused by now from before the window's first month.
+// Deletes entries before the retention cutoff that are older than the first month of the window.
 absl::StatusOr<std::string> DeletePastEntries(Session& session);
 
 }  // namespace energysites::storage

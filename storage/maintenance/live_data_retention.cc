@@ -15,31 +15,31 @@ namespace {
 
 constexpr char kClockJumpUrl[] = "energysites/clock_jump";
 
-// Between the two looks that apply a cutoff.
+// Between the two checks that apply a cutoff.
 const absl::Duration kWait = absl::Hours(1);
-// Clocks that are kept by NTP differ by less, and a month is long enough for it not to matter.
+// Clocks synchronized by NTP differ by less, and compared with a month it does not matter.
 const absl::Duration kTolerance = absl::Minutes(5);
 
 constexpr int kDateLength = 10;  // YYYY-MM-DD
 
-// What is due now ($1: the retention in seconds, null for none), and the stored look.
-constexpr Statement kLookAtRetention = {"look_at_retention", R"sql(
+// The cutoff that is due now ($1: the retention in seconds, null for none), and the stored check.
+constexpr Statement kCheckRetention = {"check_retention", R"sql(
   SELECT due.cutoff::text AS cutoff,
          extract(epoch FROM now())::double precision AS database_time,
          due.cutoff > w.refused_before AS is_due,
          greatest(due.cutoff, w.kept_from) < w.refused_before AS moves_back,
-         coalesce(look.retention_seconds = $1::bigint AND look.cutoff > w.refused_before, false)
+         coalesce(stored.retention_seconds = $1::bigint AND stored.cutoff > w.refused_before, false)
            AS was_due,
-         least(look.cutoff, due.cutoff)::text AS due_twice,
-         extract(epoch FROM now() - look.database_time)::double precision AS elapsed,
-         look.boot_id, look.boot_seconds
+         least(stored.cutoff, due.cutoff)::text AS due_twice,
+         extract(epoch FROM now() - stored.database_time)::double precision AS elapsed,
+         stored.boot_id, stored.boot_seconds
   FROM live_data_window AS w
   CROSS JOIN (SELECT coalesce(date_trunc('month', now() - $1::bigint * interval '1 second'),
                               '-infinity') AS cutoff) AS due
-  LEFT JOIN live_data_retention_look AS look ON true
+  LEFT JOIN live_data_retention_look AS stored ON true
 )sql"};
 
-constexpr Statement kStoreLook = {"store_retention_look", R"sql(
+constexpr Statement kStoreCheck = {"store_retention_check", R"sql(
   INSERT INTO live_data_retention_look
     (retention_seconds, cutoff, database_time, boot_id, boot_seconds)
   VALUES ($1, $2::text::timestamptz, now(), $3, $4)
@@ -49,7 +49,7 @@ constexpr Statement kStoreLook = {"store_retention_look", R"sql(
      excluded.boot_seconds)
 )sql"};
 
-constexpr Statement kForgetLook = {"forget_retention_look", R"sql(
+constexpr Statement kDeleteCheck = {"delete_retention_check", R"sql(
   DELETE FROM live_data_retention_look
 )sql"};
 
@@ -78,9 +78,9 @@ std::string Rounded(absl::Duration duration) {
   return absl::FormatDuration(absl::Trunc(duration, absl::Seconds(1)));
 }
 
-// What kLookAtRetention returns. Cutoffs are texts of timestamptz.
-struct Look {
-  explicit Look(const Rows& rows)
+// What kCheckRetention returns. Cutoffs are texts of timestamptz.
+struct Check {
+  explicit Check(const Rows& rows)
       : cutoff(rows.String(0, 0)),
         database_time(absl::UnixEpoch() + absl::Seconds(rows.Double(0, 1))),
         is_due(rows.Bool(0, 2)),
@@ -97,7 +97,7 @@ struct Look {
   bool is_due, moves_back, was_due;
   std::string due_twice;
 
-  // The look that the database holds.
+  // The earlier check.
   struct Stored {
     absl::Duration elapsed;  // By the database's clock.
     std::string boot_id;
@@ -107,15 +107,15 @@ struct Look {
 };
 
 // What is wrong with the clocks; empty if nothing is.
-std::string FindClockFault(const Look& look, const MachineTime& machine) {
-  const absl::Duration ahead = look.database_time - machine.wall;
+std::string FindClockFault(const Check& check, const MachineTime& machine) {
+  const absl::Duration ahead = check.database_time - machine.wall;
   if (Differ(ahead, absl::ZeroDuration())) {
     return absl::StrCat("the database's clock differs by ", Rounded(ahead),
                         " from the clock of this machine");
   }
-  if (!look.stored.has_value()) return "";
-  const auto& [elapsed, boot_id, since_boot] = *look.stored;
-  // Of another machine only the clock is known, which agreed with the database's at that look.
+  if (!check.stored.has_value()) return "";
+  const auto& [elapsed, boot_id, since_boot] = *check.stored;
+  // Of another machine only the clock is known, which agreed with the database's at that check.
   const bool same_boot = !machine.boot_id.empty() && machine.boot_id == boot_id;
   const absl::Duration passed =
       same_boot ? machine.since_boot - since_boot : std::max(elapsed, absl::ZeroDuration());
@@ -135,64 +135,64 @@ absl::Status ClockJump(const std::string& fault) {
 
 struct Result {
   std::string done;
-  // Not the transaction's, which commits what the look found.
+  // Not the transaction's status: the transaction commits what the check found.
   absl::Status status;
 };
 
-Result LookAtRetention(pqxx::work& tx, absl::Duration retention) {
+Result CheckRetention(pqxx::work& tx, absl::Duration retention) {
   const MachineTime machine;
   std::optional<int64_t> retention_seconds;
   if (retention != absl::InfiniteDuration()) retention_seconds = absl::ToInt64Seconds(retention);
-  const Look look(Query(tx, kLookAtRetention, {retention_seconds}));
+  const Check check(Query(tx, kCheckRetention, {retention_seconds}));
   const auto move_cutoff = [&](const std::string& cutoff) {
     return Query(tx, kMoveCutoff, {cutoff}).String(0, 0);
   };
-  const auto store_look = [&] {
-    Query(tx, kStoreLook,
-          {retention_seconds, look.cutoff, machine.boot_id,
+  const auto store_check = [&] {
+    Query(tx, kStoreCheck,
+          {retention_seconds, check.cutoff, machine.boot_id,
            absl::ToDoubleSeconds(machine.since_boot)});
   };
-  if (look.moves_back) {
-    Query(tx, kForgetLook);
-    return {absl::StrCat("accepts entries from ", move_cutoff(look.cutoff), " on again"), {}};
+  if (check.moves_back) {
+    Query(tx, kDeleteCheck);
+    return {absl::StrCat("accepts entries from ", move_cutoff(check.cutoff), " on again"), {}};
   }
-  const std::string fault = retention_seconds.has_value() ? FindClockFault(look, machine) : "";
+  const std::string fault = retention_seconds.has_value() ? FindClockFault(check, machine) : "";
   if (!retention_seconds.has_value() || !fault.empty()) {
-    Query(tx, kForgetLook);
+    Query(tx, kDeleteCheck);
     return {"", fault.empty() ? absl::OkStatus() : ClockJump(fault)};
   }
   const absl::Duration elapsed =
-      look.stored.has_value() ? look.stored->elapsed : absl::ZeroDuration();
-  if (!look.is_due) {
-    // The stored look stays recent: over a long time clocks differ that do not jump.
-    if (!look.stored.has_value() || elapsed >= kWait) store_look();
+      check.stored.has_value() ? check.stored->elapsed : absl::ZeroDuration();
+  if (!check.is_due) {
+    // Stored again from time to time: over a long time clocks differ without a jump.
+    if (!check.stored.has_value() || elapsed >= kWait) store_check();
     return {};
   }
-  if (look.was_due && elapsed >= kWait) {
-    const std::string cutoff = move_cutoff(look.due_twice);
-    store_look();
+  if (check.was_due && elapsed >= kWait) {
+    const std::string cutoff = move_cutoff(check.due_twice);
+    store_check();
     return {absl::StrCat("refuses entries before ", cutoff, " from now on"), {}};
   }
-  if (!look.was_due) store_look();
-  const absl::Duration left = look.was_due ? kWait - elapsed : kWait;
+  if (!check.was_due) store_check();
+  const absl::Duration left = check.was_due ? kWait - elapsed : kWait;
   return {
       "",
       absl::AbortedError(absl::StrCat(
           "waits until ",
-          absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", look.database_time + left, absl::UTCTimeZone()),
+          absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", check.database_time + left, absl::UTCTimeZone()),
           " for a second look at the clock; then drops months before ",
-          look.cutoff.substr(0, kDateLength)))};
+          check.cutoff.substr(0, kDateLength)))};
 }
 
 }  // namespace
 
 Statements LiveDataRetentionStatements() {
-  return {&kLookAtRetention, &kStoreLook, &kForgetLook, &kMoveCutoff};
+  return {&kCheckRetention, &kStoreCheck, &kDeleteCheck, &kMoveCutoff};
 }
 
 absl::StatusOr<std::string> ApplyRetention(Session& session, absl::Duration retention) {
   const auto result = session.Transact(
-      [&](pqxx::work& tx) -> absl::StatusOr<Result> { return LookAtRetention(tx, retention); });
+      [&](pqxx::work& tx) -> absl::StatusOr<Result> { return CheckRetention(tx, retention); });
   if (!result.ok()) return result.status();
   if (!result->status.ok()) return result->status;
   return result->done;

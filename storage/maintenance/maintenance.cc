@@ -17,15 +17,15 @@ namespace {
 
 constexpr int kRequestsAtOnce = 5000;
 constexpr int kSessionsAtOnce = 1000;
-// Of one step, so that the others get their turn.
+// Of one run of a step, so that the others run in time.
 constexpr int kMaxPortions = 100;
 
 constexpr Statement kTryLead = {"try_lead", R"sql(
   SELECT pg_try_advisory_lock(hashtextextended('energy-sites:maintenance:' || $1, 0)) AS leads
 )sql"};
 
-// $3 is the age limit by this machine's clock: one clock that is ahead deletes nothing. Skips those
-// that are in use.
+// $3 is the age limit by this machine's clock: if only one of the clocks is ahead, nothing is
+// deleted. Skips sessions that are in use.
 constexpr Statement kForgetIngestSessions = {"forget_ingest_sessions", R"sql(
   DELETE FROM ingest_sessions AS session
   USING (SELECT owner, session FROM ingest_sessions
@@ -54,15 +54,15 @@ absl::StatusOr<int64_t> ForgetIngestSessions(Session& session, absl::Duration tt
   });
 }
 
-std::string Said(const char* done, int64_t count) {
+std::string CountText(const char* done, int64_t count) {
   return count == 0 ? "" : absl::StrCat(done, " ", count);
 }
 
 absl::StatusOr<std::string> Report(const char* done, const absl::StatusOr<int64_t>& count) {
-  return count.ok() ? absl::StatusOr<std::string>(Said(done, *count)) : count.status();
+  return count.ok() ? absl::StatusOr<std::string>(CountText(done, *count)) : count.status();
 }
 
-// A site whose rows others hold does not keep the next ones waiting.
+// A site whose rows are locked by other transactions does not delay the next ones.
 absl::StatusOr<std::string> FinishDeletions(Session& session) {
   const absl::StatusOr<std::vector<int64_t>> sites = FindAbandonedSites(session);
   if (!sites.ok()) return sites.status();
@@ -92,9 +92,9 @@ std::vector<MaintenanceStep> RowMaintenance(const MaintenanceOptions& options) {
   return {
       {"rollups",
        [](Session& session) -> absl::StatusOr<std::string> {
-         return Report("refolded buckets:", RefoldDirtyBuckets(session));
+         return Report("recomputed buckets:", RecomputeStaleBuckets(session));
        },
-       CountDirtyBuckets},
+       CountStaleBuckets},
       {"partition_lists", RenewPartitionLists},
       {"site_deletions", FinishDeletions},
       {"request_ids",
@@ -132,12 +132,12 @@ SessionOptions MaintenanceSession(const DsnSource& dsn, SilenceWatch& silence_wa
   options.silence_watch = &silence_watch;
   options.dsn = dsn;
   options.lock_timeout = absl::Seconds(1);
-  // The one by which it leads.
+  // The one of TryLead.
   options.holds_locks = true;
   return options;
 }
 
-bool IsPutOff(const absl::Status& status) {
+bool IsPostponed(const absl::Status& status) {
   return absl::IsAborted(status) || (absl::IsDeadlineExceeded(status) && !IsDatabaseSilent(status));
 }
 

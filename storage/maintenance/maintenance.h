@@ -1,4 +1,4 @@
-// What a database needs done from time to time, beside the calls.
+// The periodic maintenance of a database.
 #ifndef STORAGE_MAINTENANCE_MAINTENANCE_H_
 #define STORAGE_MAINTENANCE_MAINTENANCE_H_
 
@@ -24,29 +24,32 @@ struct MaintenanceOptions {
   absl::Duration live_data_retention = absl::InfiniteDuration();
 };
 
-// One kind of work. May be run by several processes at once, which gains nothing and harms nothing.
+// One kind of work. Several processes may run it at once.
 struct MaintenanceStep {
   const char* name;
-  // Returns what was done, for people to read; empty if there was nothing to do.
+  // Returns what was done, as text for operators; empty if there was nothing to do.
   std::function<absl::StatusOr<std::string>(Session&)> run;
-  // Returns how much of it waits to be done; empty where nobody asks.
+  // Returns how much work is left; null for steps that do not report it.
   std::function<absl::StatusOr<int64_t>(Session&)> waiting = nullptr;
 };
 
-// What the role that serves may do: rollups are refolded, connections told of new partitions,
-// interrupted deletions of sites finished, old request_ids and sessions forgotten.
+// The steps that the app role may run: recomputes rollups, makes connections see new partitions,
+// finishes interrupted deletions of sites, deletes old request_ids and ingest sessions.
 std::vector<MaintenanceStep> RowMaintenance(const MaintenanceOptions& options);
 
-// What only the owner may do: months are made, moved and dropped.
+// The steps that only the owner may run: creates, moves and drops the partitions of months.
 std::vector<MaintenanceStep> TableMaintenance(const MaintenanceOptions& options);
 
-// The settings of a session for maintenance: it gives way rather than let others wait for it.
+// The settings of a session for maintenance: it waits for locks for a short time only, so that
+// calls do not wait behind it.
 SessionOptions MaintenanceSession(const DsnSource& dsn, SilenceWatch& silence_watch);
 
-// Whether a step that failed with `status` only met other work in its way, and goes on next time.
-bool IsPutOff(const absl::Status& status);
+// Whether a step that failed with `status` was blocked by other transactions and continues with its
+// next run.
+bool IsPostponed(const absl::Status& status);
 
-// Makes `session` the one that does `work`, until its connection ends; false if another one is.
+// Takes the lock of the process that does `work`, which `session` holds until its connection ends.
+// Returns false if another session holds it.
 absl::StatusOr<bool> TryLead(Session& session, const std::string& work);
 
 }  // namespace energysites::storage

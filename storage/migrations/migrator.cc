@@ -14,7 +14,7 @@
 namespace energysites::storage {
 namespace {
 
-// Any number that nothing else in the database locks.
+// A number that is used for no other lock in the database.
 constexpr char kLock[] = "SELECT pg_advisory_lock(4932648123)";
 
 constexpr char kCreateHistory[] = R"sql(
@@ -48,7 +48,7 @@ std::string Checksum(pqxx::transaction_base& tx, const Migration& migration) {
   return tx.exec_params1(kChecksum, migration.sql)[0].as<std::string>();
 }
 
-// Those that the database does not have. FAILED_PRECONDITION if its history is not ours.
+// The migrations that the database does not have. FAILED_PRECONDITION if its history has others.
 absl::StatusOr<std::vector<Migration>> Missing(pqxx::connection& connection,
                                                const std::vector<Migration>& migrations) {
   std::map<int, pqxx::row> history;
@@ -79,10 +79,10 @@ absl::StatusOr<std::vector<Migration>> Missing(pqxx::connection& connection,
   return missing;
 }
 
-// A lock that is waited for lets nobody else pass.
+// While a transaction waits for its lock, later ones wait behind it.
 constexpr char kSetLockTimeout[] = "SET LOCAL lock_timeout = '2s'";
 constexpr absl::Duration kPauseBetweenTries = absl::Seconds(1);
-constexpr absl::Duration kPatience = absl::Minutes(5);
+constexpr absl::Duration kTimeout = absl::Minutes(5);
 
 absl::Status TryToApply(pqxx::connection& connection, const Migration& migration) {
   try {
@@ -99,7 +99,7 @@ absl::Status TryToApply(pqxx::connection& connection, const Migration& migration
   }
 }
 
-// Looks at the whole history first, so that a refused run changes nothing.
+// Checks the whole history first, so that a refused run changes nothing.
 absl::Status Apply(pqxx::connection& connection, const std::vector<Migration>& migrations,
                    const std::function<void(absl::string_view)>& report) {
   pqxx::nontransaction(connection).exec(kCreateHistory);
@@ -107,7 +107,7 @@ absl::Status Apply(pqxx::connection& connection, const std::vector<Migration>& m
   if (!missing.ok()) return missing.status();
   for (const Migration& migration : *missing) {
     report(absl::StrCat("applying ", migration.name));
-    const absl::Time limit = absl::Now() + kPatience;
+    const absl::Time limit = absl::Now() + kTimeout;
     while (!TryToApply(connection, migration).ok()) {
       if (absl::Now() > limit) {
         return absl::AbortedError(absl::StrCat(

@@ -18,11 +18,11 @@ namespace energysites::storage {
 // each step.
 //
 // Servers may run meanwhile. Calls wait for at most two seconds behind a migration that waits for
-// its locks; it then lets them go first, and is tried again for up to five minutes.
+// its locks; it then times out, and is tried again for up to five minutes.
 //
 // Returns ABORTED if it did not get them, and nothing of that migration is done then;
 // FAILED_PRECONDITION if an applied migration's text has changed since, or if the database has one
-// that is not in `migrations`; UNAVAILABLE if the database is away.
+// that is not in `migrations`; UNAVAILABLE if the database cannot be reached.
 absl::Status Migrate(const std::string& owner_dsn, const std::string& app_user,
                      const std::vector<Migration>& migrations,
                      const std::function<void(absl::string_view)>& report);

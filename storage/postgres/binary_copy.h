@@ -1,4 +1,4 @@
-// Rows to the database in the binary format of COPY, which it need not parse.
+// Sends rows to the database in the binary format of COPY.
 #ifndef STORAGE_POSTGRES_BINARY_COPY_H_
 #define STORAGE_POSTGRES_BINARY_COPY_H_
 
@@ -23,11 +23,11 @@ class BinaryCopyIn {
     if (piece_.size() >= kPieceBytes) Flush();
   }
 
-  // Without it the transaction has to end by an exception.
+  // Ends the COPY. If it is not called, the transaction must end with an exception.
   void Finish();
 
  private:
-  // Small enough to stay in the processor's cache, and to let the database work meanwhile.
+  // Small enough for the processor's cache, and for the database to work in parallel.
   static constexpr size_t kPieceBytes = 64 << 10;
 
   template <class Value>
@@ -36,7 +36,7 @@ class BinaryCopyIn {
     AppendBinary(piece_, value);
   }
 
-  // Sixteen bits: how many fields a row has.
+  // Appends the number of fields of a row, in 16 bits.
   void AppendCount(int count) {
     piece_ += {static_cast<char>(count >> 8), static_cast<char>(count)};
   }

@@ -10,7 +10,7 @@
 
 namespace energysites::storage {
 
-// A bytea, as an element of an array, where the database tells it from a text.
+// A bytea, as an element of an array, where the database distinguishes it from a text.
 struct Bytea {
   absl::string_view bytes;
 };

@@ -7,7 +7,7 @@
 namespace energysites::storage {
 namespace {
 
-// Threads of requests that are under way, in this process.
+// The number of requests in progress in this process.
 std::atomic<int> requests_under_way = 0;
 constexpr int kMaxRequests = 64;
 
@@ -42,7 +42,7 @@ bool CancelRequest::done() const {
 
 bool CancelRequest::Wait() const {
   std::unique_lock<std::mutex> lock(mutex_);
-  return changed_.wait_for(lock, kPatience, [this] { return done_; });
+  return changed_.wait_for(lock, kTimeout, [this] { return done_; });
 }
 
 void CancelRequest::Finish() {

@@ -1,4 +1,4 @@
-// A request to the database to stop the query that runs on a connection.
+// A request to the database to cancel the query that runs on a connection.
 #ifndef STORAGE_POSTGRES_CANCEL_REQUEST_H_
 #define STORAGE_POSTGRES_CANCEL_REQUEST_H_
 
@@ -11,8 +11,8 @@
 
 namespace energysites::storage {
 
-// libpq's PQcancel waits without a limit for a database that takes the request and does not answer.
-// So each request runs on a thread of its own, which nothing waits for at shutdown, and a request
+// libpq's PQcancel waits without a limit for a database that accepts the connection and does not
+// answer. So each request runs on its own thread, which shutdown does not wait for, and a request
 // that hangs delays no other one. All methods may be called from any thread.
 class CancelRequest {
  public:
@@ -23,9 +23,9 @@ class CancelRequest {
   // Whether the request is over: a later query on the connection cannot be stopped by it.
   bool done() const;
 
-  // Waits until the request is over; returns false if it is not after kPatience.
+  // Waits until the request is over; returns false if it is not after kTimeout.
   bool Wait() const;
-  static constexpr std::chrono::seconds kPatience{1};
+  static constexpr std::chrono::seconds kTimeout{1};
 
  private:
   CancelRequest() = default;

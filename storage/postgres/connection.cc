@@ -52,7 +52,7 @@ void Connection::PrepareOnce(const Statement& statement) {
 }
 
 bool Connection::IsReady() const {
-  // A cancellation that met the ROLLBACK has left a transaction open.
+  // A cancel request that stopped the ROLLBACK has left a transaction open.
   if (PQtransactionStatus(policy_.raw) != PQTRANS_IDLE) return false;
   pollfd descriptor = {PQsocket(policy_.raw), POLLRDHUP, 0};
   return poll(&descriptor, 1, /*timeout=*/0) == 0;
@@ -94,7 +94,7 @@ void CopyIn::Put(absl::string_view data) {
     connection_.NoteProgress();
     return;
   }
-  // The server's reason, if it gave one, comes with the end of the COPY.
+  // The server sends its error, if it has one, at the end of the COPY.
   Finish();
   throw pqxx::broken_connection(PQerrorMessage(raw_));
 }
@@ -125,7 +125,7 @@ CopyOut::~CopyOut() {
   try {
     while (Next(&rest)) continue;
   } catch (const std::exception&) {
-    // The cancellation, as wanted, or a connection that is gone.
+    // The query was cancelled, as intended, or the connection was lost.
   }
 }
 

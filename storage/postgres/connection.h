@@ -1,5 +1,5 @@
-// A connection that libpqxx and libpq share: libpqxx for transactions and statements, libpq for
-// what libpqxx 6 cannot do, which is binary results and binary COPY.
+// A connection that libpqxx and libpq share: libpqxx for transactions, libpq for statements and
+// COPY in binary format, which libpqxx 6 does not have.
 #ifndef STORAGE_POSTGRES_CONNECTION_H_
 #define STORAGE_POSTGRES_CONNECTION_H_
 
@@ -26,14 +26,14 @@ namespace energysites::storage {
 class Connection final : public pqxx::connection_base {
  public:
   // Throws broken_connection, too, if there is no DSN now, or if `watch` allows no connection now.
-  // `watch` may be null, else it outlives the connection, and ends it after `silence_limit` without
-  // a sign of the database while the owner waits for it.
+  // `watch` may be null, else it outlives the connection, and ends it if the database makes no
+  // progress for `silence_limit` while the owner waits for it.
   explicit Connection(const DsnSource& dsn, SilenceWatch* watch = nullptr,
                       std::chrono::milliseconds silence_limit = {});
   ~Connection();
 
-  // Says, for as long as it lives, whether the owner waits for the database. It waits from the
-  // start of a transaction to its end, but for what the owner does itself meanwhile.
+  // States, for its lifetime, whether the owner waits for the database. The owner waits from the
+  // start of a transaction to its end, except while it does work of its own.
   class Waiting {
    public:
     Waiting(Connection& connection, bool waits) : connection_(connection) {
@@ -49,10 +49,11 @@ class Connection final : public pqxx::connection_base {
     int steps_ = 2;
   };
 
-  // The database has given a sign. libpq's results say so by themselves, the pieces of COPY do not.
+  // Records progress of the database. To be called for the pieces of a COPY; results of libpq are
+  // recorded by themselves.
   void NoteProgress() { Advance(2); }
 
-  // Grows with each sign of the database; odd while the owner waits for one. From any thread.
+  // Grows with each progress of the database; odd while the owner waits for it. From any thread.
   uint64_t progress() const { return progress_.load(std::memory_order_relaxed); }
   static bool IsWaiting(uint64_t progress) { return progress % 2 == 1; }
 
@@ -62,14 +63,14 @@ class Connection final : public pqxx::connection_base {
   // outlives the connection.
   void PrepareOnce(const Statement& statement);
 
-  // Whether a transaction can begin: none is open, and the other side has not ended the connection
-  // while it lay idle.
+  // Whether a transaction can begin: none is open, and the database has not closed the idle
+  // connection.
   bool IsReady() const;
-  // Ends it under a call that waits for an answer, which then fails. From any thread. What the
-  // database was asked to do it may still do later.
+  // Ends the connection; a call that waits for an answer fails. From any thread. The database may
+  // still do later what it was asked for.
   void Abandon();
   bool abandoned() const { return abandoned_; }
-  // The process in the database that serves it. Constant.
+  // The process id of the backend. Constant.
   int backend_pid() const { return backend_pid_; }
 
  private:
@@ -87,7 +88,7 @@ class Connection final : public pqxx::connection_base {
 
   // Only the owner's thread writes it.
   void Advance(int steps) { progress_.store(progress() + steps, std::memory_order_relaxed); }
-  // libpq calls it for each result that has come.
+  // libpq calls it for each result that it receives.
   static int OnEvent(PGEventId event, void* info, void* connection);
 
   Policy policy_;
@@ -110,7 +111,8 @@ class CopyIn {
   CopyIn(Connection& connection, const std::string& sql);
   // Data in pieces that need not end where rows do.
   void Put(absl::string_view data);
-  // Returns how many rows were copied. Without it the transaction has to end by an exception.
+  // Returns how many rows were copied. If it is not called, the transaction must end with an
+  // exception.
   int64_t Finish();
 
  private:
@@ -123,8 +125,8 @@ class CopyIn {
 class CopyOut {
  public:
   CopyOut(Connection& connection, const std::string& sql);
-  // Stops the query, if it was not read to its end, so that the connection can be used again; ends
-  // the connection if the database does not take the request to stop.
+  // Cancels the query if it was not read to its end, so that the connection can be used again; ends
+  // the connection if the database does not answer the cancel request.
   ~CopyOut();
   CopyOut(const CopyOut&) = delete;
   CopyOut& operator=(const CopyOut&) = delete;

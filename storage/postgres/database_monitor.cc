@@ -19,13 +19,13 @@
 namespace energysites::storage {
 namespace {
 
-constexpr absl::Duration kPatience = absl::Seconds(3);
+constexpr absl::Duration kTimeout = absl::Seconds(3);
 constexpr std::chrono::milliseconds kPauseWhileUp(1000);
 constexpr std::chrono::milliseconds kPauseWhileAway(250);
 
 constexpr char kAskVersion[] = "SELECT coalesce(max(version), 0) FROM public.schema_migrations";
 
-// Of a standby nobody but pg_read_all_stats sees more than that it is there.
+// Without pg_read_all_stats a role sees nothing of a standby but that there is one.
 constexpr char kAskFacts[] = R"sql(
   SELECT (SELECT greatest(count(*) - 1, 0)
           FROM (SELECT bool_and(to_regclass('public.live_data_' || to_char(month, 'YYYY_MM'))
@@ -49,11 +49,11 @@ absl::Status NoAnswer() { return absl::UnavailableError("the database does not a
 
 }  // namespace
 
-DatabaseMonitor::DatabaseMonitor(DsnSource dsn, int schema_version, OnLook on_look,
+DatabaseMonitor::DatabaseMonitor(DsnSource dsn, int schema_version, OnCheck on_check,
                                  SilenceWatch* silence_watch)
     : dsn_(std::move(dsn)),
       schema_version_(schema_version),
-      on_look_(std::move(on_look)),
+      on_check_(std::move(on_check)),
       silence_watch_(silence_watch),
       thread_([this] { Watch(); }) {}
 
@@ -71,10 +71,10 @@ void DatabaseMonitor::Watch() {
   std::unique_lock<std::mutex> lock(mutex_);
   while (!stopping_) {
     lock.unlock();
-    absl::Status now = Look();
+    absl::Status now = Check();
     if (stopping_) return;
     if (!now.ok()) connection_.reset();
-    if (last != now || !now.ok()) on_look_(now);
+    if (last != now || !now.ok()) on_check_(now);
     last = now;
     lock.lock();
     stop_.wait_for(lock, now.ok() ? kPauseWhileUp : kPauseWhileAway,
@@ -82,11 +82,11 @@ void DatabaseMonitor::Watch() {
   }
 }
 
-absl::Status DatabaseMonitor::Look() {
-  const absl::Time deadline = absl::Now() + kPatience;
+absl::Status DatabaseMonitor::Check() {
+  const absl::Time deadline = absl::Now() + kTimeout;
   absl::Status status = NoAnswer();
   if (connection_ != nullptr) {
-    status = AskVersion(absl::Now() + kPatience / 2);
+    status = AskVersion(absl::Now() + kTimeout / 2);
     if (!status.ok()) connection_.reset();
   }
   if (connection_ == nullptr) {
@@ -96,7 +96,7 @@ absl::Status DatabaseMonitor::Look() {
   if (!status.ok()) return status;
   AskFacts(deadline);
   AskAbandonedBackends(deadline);
-  // The next look can ask nothing while a question of this one is under way.
+  // The next check cannot send a query while one of this check is in progress.
   if (PQtransactionStatus(connection_.get()) != PQTRANS_IDLE) connection_.reset();
   return status;
 }

@@ -1,4 +1,4 @@
-// Watches whether the database answers and has our schema.
+// Checks whether the database answers and has the schema of this program.
 #ifndef STORAGE_POSTGRES_DATABASE_MONITOR_H_
 #define STORAGE_POSTGRES_DATABASE_MONITOR_H_
 
@@ -22,7 +22,7 @@
 
 namespace energysites::storage {
 
-// What the monitor saw of the database when it last answered. NaN is what it does not know.
+// What the database reported when it last answered. Unknown values are NaN.
 struct DatabaseFacts {
   static constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
@@ -35,17 +35,18 @@ struct DatabaseFacts {
   double replication_lag_bytes = kUnknown;
 };
 
-// Asks the database every second on a connection of its own, and more often while it is away. Uses
-// libpq's non-blocking calls, because a stopped database would hold a blocking one for ever.
+// Checks the database every second on its own connection, and more often while it is unavailable.
+// Uses libpq's non-blocking calls, because a blocking one would wait for ever for a database that
+// hangs.
 class DatabaseMonitor {
  public:
-  // Called on the monitor's thread: OK, or what is wrong. After the first look, at every change,
-  // and after every look while something is wrong.
-  using OnLook = std::function<void(const absl::Status&)>;
+  // Called on the monitor's thread with OK or what is wrong: after the first check, at every
+  // change, and after every check while something is wrong.
+  using OnCheck = std::function<void(const absl::Status&)>;
 
   // `schema_version` is the least that the database must have. `silence_watch`, which may be null
-  // and else outlives the monitor, is told which abandoned backends have ended.
-  DatabaseMonitor(DsnSource dsn, int schema_version, OnLook on_look,
+  // and else outlives the monitor, is notified which abandoned backends have ended.
+  DatabaseMonitor(DsnSource dsn, int schema_version, OnCheck on_check,
                   SilenceWatch* silence_watch = nullptr);
   ~DatabaseMonitor();
   DatabaseMonitor(const DatabaseMonitor&) = delete;
@@ -56,14 +57,13 @@ class DatabaseMonitor {
 
  private:
   void Watch();
-  // One look, within kPatience. A connection that fails says little of the database: it is asked
-  // once more on a new one.
-  absl::Status Look();
+  // One check, within kTimeout. If the connection fails, checks once more on a new one.
+  absl::Status Check();
   absl::Status Connect(absl::Time deadline);
   absl::Status AskVersion(absl::Time deadline);
   // Waits until the socket is ready for `events`; false once `deadline` has passed, or at the end.
   bool Wait(short events, absl::Time deadline) const;
-  // Whether the database serves does not depend on what is asked here.
+  // These do not affect whether the database counts as available.
   void AskFacts(absl::Time deadline);
   void AskAbandonedBackends(absl::Time deadline);
   // The one row that `sql` gives; UNAVAILABLE if there is none by the deadline.
@@ -71,7 +71,7 @@ class DatabaseMonitor {
 
   const DsnSource dsn_;
   const int schema_version_;
-  const OnLook on_look_;
+  const OnCheck on_check_;
   SilenceWatch* const silence_watch_;
   std::unique_ptr<PGconn, decltype(&PQfinish)> connection_{nullptr, PQfinish};
   mutable std::mutex mutex_;

@@ -60,7 +60,7 @@ absl::StatusOr<std::string> UserOfDsn(const std::string& url) {
   if (!parameters.ok()) return parameters.status();
   const auto found = parameters->find("user");
   if (found != parameters->end()) return found->second;
-  // PGUSER, or else who runs this.
+  // PGUSER, or else the user of this process.
   const std::unique_ptr<PQconninfoOption, decltype(&PQconninfoFree)> defaults(PQconndefaults(),
                                                                               PQconninfoFree);
   const PQconninfoOption* option = defaults.get();

@@ -1,4 +1,4 @@
-// libpq connection strings: completed with our defaults, and shown without secrets.
+// libpq connection strings: completed with default timeouts, and printed without secrets.
 #ifndef STORAGE_POSTGRES_DSN_H_
 #define STORAGE_POSTGRES_DSN_H_
 
@@ -15,8 +15,8 @@ namespace energysites::storage {
 // answer is noticed within seconds. INVALID_ARGUMENT, without the secret, if libpq cannot read it.
 absl::StatusOr<std::string> CompleteDsn(const std::string& url);
 
-// Where connections get their DSN from. Asked for each new one, so that a password may change while
-// the program runs. For any thread.
+// The source of the DSN of connections. Read for each new connection, so that a password may change
+// while the program runs. For any thread.
 class DsnSource {
  public:
   using Read = std::function<absl::StatusOr<std::string>()>;
@@ -34,10 +34,10 @@ class DsnSource {
   Read read_;
 };
 
-// The user that libpq connects as: whom `url` or PGUSER names, or else who runs this.
+// The user that libpq connects as: from `url` or PGUSER, or else the user of this process.
 absl::StatusOr<std::string> UserOfDsn(const std::string& url);
 
-// `url` as a DSN with its password hidden, for people to read.
+// `url` as a DSN with its password hidden, for logs.
 std::string DsnWithoutSecrets(const std::string& url);
 
 }  // namespace energysites::storage

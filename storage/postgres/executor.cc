@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kCancelPause(50);
 
-// Between two attempts of a worker to connect while others are connected.
+// The pause between two attempts of a worker to connect while others are connected.
 constexpr std::chrono::milliseconds kConnectPause(250);
 
 }  // namespace
@@ -83,7 +83,7 @@ void Executor::Cancel(Job* job) {
     job->cancelled_ = true;
     if (job->state_ == Job::State::kRunning) {
       Worker& worker = *workers_[job->worker_];
-      // Else it has run already, and the worker is at someone else's job.
+      // Else it has run already, and the worker runs another job.
       if (worker.running == job) {
         worker.cancel_requested = true;
         cancel_requested_.notify_one();
@@ -151,7 +151,7 @@ Job* Executor::TakeFirst() {
   const auto [place, job] = *queue_.begin();
   queue_.erase(queue_.begin());
   turn_ = place.first;
-  // Nobody is held to turns behind which nothing is left.
+  // When the queue is empty, past turns no longer matter.
   const auto last = last_turns_.find(job->Owner());
   if (last->second == turn_) last_turns_.erase(last);
   if (queue_.empty()) last_turns_.clear();
@@ -164,8 +164,8 @@ void Executor::Work(size_t index) {
   while (true) {
     job_queued_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
     if (stopping_) return;
-    // Meanwhile others may have been faster.
-    if (StandsBack(worker, lock) || queue_.empty()) continue;
+    // Other workers may have taken the jobs meanwhile.
+    if (YieldsToConnectedWorkers(worker, lock) || queue_.empty()) continue;
     Job* const job = TakeFirst();
     job->state_ = Job::State::kRunning;
     job->worker_ = index;
@@ -176,7 +176,7 @@ void Executor::Work(size_t index) {
     if (database_available_) {
       job->Run(worker.session);
     } else {
-      // Rather than each of those that wait looking for a connection in vain.
+      // Instead of each waiting job trying to connect in vain.
       job->Drop(DatabaseUnavailable("the database cannot be reached now"));
     }
     lock.lock();
@@ -193,7 +193,7 @@ void Executor::Work(size_t index) {
   }
 }
 
-bool Executor::StandsBack(Worker& worker, std::unique_lock<std::mutex>& lock) {
+bool Executor::YieldsToConnectedWorkers(Worker& worker, std::unique_lock<std::mutex>& lock) {
   const auto others_are_connected = [&] {
     return std::any_of(workers_.begin(), workers_.end(), [&](const auto& other) {
       return other.get() != &worker && other->connected;
@@ -224,8 +224,8 @@ void Executor::CarryCancellations() {
       worker->cancelled = true;
       worker->session.Cancel();
     }
-    // A request that met no query, because the job was between two, was in vain: it is repeated
-    // until the job is over.
+    // A request that arrived between two queries of the job had no effect: it is repeated until the
+    // job has ended.
     cancel_requested_.wait_for(lock, kCancelPause);
   }
 }

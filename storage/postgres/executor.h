@@ -32,13 +32,14 @@ class Job {
   virtual void Run(Session& session) = 0;
   // The job will not run: CANCELLED, or UNAVAILABLE for want of a database or on shutdown.
   virtual void Drop(absl::Status why) = 0;
-  // For whom it is. Owners take turns, so that nobody waits for all that another has queued.
+  // The caller that it works for. Owners take turns, so that the jobs of one do not delay those of
+  // another.
   virtual absl::string_view Owner() const { return ""; }
 
  private:
   friend class Executor;
   enum class State { kNew, kQueued, kRunning, kDone };
-  // Of which owner's turn, and which one of those who were queued.
+  // The turn of its owner, and the number of the job in the order of queueing.
   using Place = std::pair<uint64_t, uint64_t>;
   State state_ = State::kNew;
   Place place_;            // In the queue, while kQueued.
@@ -52,7 +53,7 @@ struct ExecutorOptions {
   // Jobs that may wait while all connections are in use.
   size_t queue_limit = 1000;
   SessionOptions session;
-  // Told how long a job waited, when it leaves the queue to run; from any thread.
+  // Called with the time that a job waited, when it leaves the queue to run; from any thread.
   std::function<void(absl::Duration)> on_wait_over = nullptr;
 };
 
@@ -65,25 +66,25 @@ class Executor {
   Executor(const Executor&) = delete;
   Executor& operator=(const Executor&) = delete;
 
-  // Returns RESOURCE_EXHAUSTED if the queue is full and UNAVAILABLE while the database is away or
-  // the executor shuts down; then neither Run nor Drop is called.
-  // Returns CANCELLED, likewise, if the job was cancelled before.
+  // Returns RESOURCE_EXHAUSTED if the queue is full, UNAVAILABLE while the database is unavailable
+  // or the executor shuts down, and CANCELLED if the job was cancelled before; then neither Run nor
+  // Drop is called.
   absl::Status Submit(Job* job);
 
   // The same, but takes the job even if the queue is full: for jobs whose number the caller bounds.
   absl::Status SubmitAdmitted(Job* job);
 
-  // Queues the job again, from its own Run and as the last thing there: it has more to do, and
-  // others go first. Takes it even if the queue is full; drops it if it was cancelled meanwhile.
+  // Queues the job again, after the others, for the rest of its work. To be called by its Run, as
+  // the last statement. Takes it even if the queue is full; drops it if it was cancelled meanwhile.
   void Requeue(Job* job);
 
-  // Drops the job if it waits; if it runs, has the database stop its query, and those after it.
+  // Drops the job if it waits; if it runs, cancels its current query and those after it.
   void Cancel(Job* job);
 
-  // Told again and again by whoever watches the database. While it is away, calls are refused at
-  // once, rather than each of them waiting for a connection, and those that wait are dropped. What
-  // runs may still be answered; after kSilence it is abandoned, because a database that stands
-  // still would hold it and its connection for ever.
+  // Called repeatedly with what the database monitor finds. While the database is unavailable, jobs
+  // are refused at once instead of each waiting for a connection, and waiting jobs are dropped. A
+  // running job may still get its answer; after kSilence it is abandoned, because it would wait for
+  // ever for a database that hangs.
   void SetDatabaseAvailable(bool available);
   static constexpr std::chrono::seconds kSilence{10};
 
@@ -98,7 +99,7 @@ class Executor {
     bool connected = false;  // As of its last job. Guarded by mutex_, as are the next three.
     Job* running = nullptr;  // For comparison only.
     bool cancel_requested = false;
-    bool cancelled = false;  // The session was told so, since its last Begin.
+    bool cancelled = false;  // Session::Cancel was called since the last Begin.
     std::thread thread;
   };
 
@@ -106,13 +107,13 @@ class Executor {
   // With the lock held.
   void Queue(Job* job);
   Job* TakeFirst();
-  // Empties the queue; the caller drops what was in it, without mutex_, which is held here.
+  // Empties the queue, with mutex_ held; the caller drops the jobs without it.
   std::vector<Job*> TakeQueue();
   void Work(size_t index);
-  // Whether to leave the jobs to others, because this worker gets no connection and they have one.
-  // Takes its time without `lock`, which is held before and after.
-  bool StandsBack(Worker& worker, std::unique_lock<std::mutex>& lock);
-  // Repeats cancellations until the jobs are over.
+  // Whether to leave the jobs to other workers, because this one cannot connect and they are
+  // connected. Connects without `lock`, which is held before and after.
+  bool YieldsToConnectedWorkers(Worker& worker, std::unique_lock<std::mutex>& lock);
+  // Repeats cancel requests until the jobs have ended.
   void CarryCancellations();
 
   const size_t queue_limit_;

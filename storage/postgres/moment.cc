@@ -36,8 +36,10 @@ Moment Moment::BeforeAll() { return {std::numeric_limits<int64_t>::min()}; }
 
 Moment Moment::AfterAll() { return {std::numeric_limits<int64_t>::max()}; }
 
+int64_t Moment::UnixMicroseconds() const { return microseconds + kPostgresEpoch; }
+
 google::protobuf::Timestamp Moment::ToTimestamp() const {
-  return TimestampFromMicroseconds(microseconds + kPostgresEpoch);
+  return TimestampFromMicroseconds(UnixMicroseconds());
 }
 
 std::string SqlFromTimestamp(const google::protobuf::Timestamp& stamp) {

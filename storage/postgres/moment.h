@@ -22,6 +22,7 @@ struct Moment {
   static Moment FromUnixMicroseconds(int64_t microseconds);
   static Moment BeforeAll();  // -infinity
   static Moment AfterAll();   // infinity
+  int64_t UnixMicroseconds() const;
   google::protobuf::Timestamp ToTimestamp() const;
 };
 

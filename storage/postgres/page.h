@@ -7,6 +7,10 @@
 
 namespace energysites::storage {
 
+// How many rows a caller gets in a page at most. A list is asked for one more, which tells whether
+// there is a next page.
+constexpr int kMaxPageSize = 1000;
+
 // What a list is to return: at most `limit` rows after `last_key` (empty for the first page).
 struct Page {
   int64_t limit = 0;

@@ -12,11 +12,12 @@
 
 namespace energysites::storage {
 
-// Calls `portion` (int limit -> StatusOr<int64_t>), which does up to `limit` in a transaction,
-// until it does less than that, or `max_portions` times. The limit is `largest` at first. It is
-// halved when a portion runs into a timeout, and grows again after portions that do not.
+// Calls `portion` (int limit -> StatusOr<int64_t>), which handles up to `limit` rows in a
+// transaction and returns how many, until it handles fewer, or `max_portions` times. The limit is
+// `largest` at first. It is halved after a portion that runs into a timeout, and grows again after
+// others.
 //
-// Returns the sum of what was done.
+// Returns the sum.
 template <class Portion>
 absl::StatusOr<int64_t> InPortions(int largest, Portion portion,
                                    int max_portions = std::numeric_limits<int>::max()) {
@@ -24,7 +25,7 @@ absl::StatusOr<int64_t> InPortions(int largest, Portion portion,
   int64_t sum = 0;
   for (int i = 0; i < max_portions; ++i) {
     const absl::StatusOr<int64_t> done = portion(limit);
-    // A portion on a connection that was abandoned may be done yet.
+    // A portion on a connection that was abandoned may still be done.
     if (absl::IsDeadlineExceeded(done.status()) && !IsDatabaseSilent(done.status()) && limit > 1) {
       limit /= 2;
       continue;

@@ -6,11 +6,11 @@
 namespace energysites::storage {
 namespace {
 
-// What every session must have, whatever the role or the database says; one round trip.
+// The settings of every session, whatever those of the role or of the database are; one round trip.
 //
-// Planning for all months takes longer than reading, and what a plan leaves out for certain
-// parameters it leaves out when it runs, too: so plans are made once for a connection, where
-// PostgreSQL would make the first five anew, and all that it finds cheaper than that one.
+// Planning a query of all partitions takes longer than running it, and partitions are pruned at run
+// time, too. So a generic plan is made once for a connection. By default PostgreSQL would plan the
+// first five runs anew, and further ones if it estimates their plans to be cheaper.
 std::string Settings(const SessionOptions& options) {
   const auto milliseconds = [](absl::Duration d) { return absl::ToInt64Milliseconds(d); };
   return absl::StrCat(
@@ -46,7 +46,7 @@ bool Session::TryConnect() {
   try {
     if (!connected()) Connect();
   } catch (const std::exception&) {
-    // It is told by whoever needs the connection.
+    // The next transaction returns what is wrong.
   }
   return connected();
 }
@@ -77,8 +77,8 @@ absl::Status Session::Fail() {
   if (abandoned) status = DatabaseSilent();
   // libpqxx would reconnect by itself, as a session without our settings.
   if (abandoned || absl::IsUnavailable(status)) Lose();
-  // A connection that reads the list of partitions while two months are attached can keep one that
-  // lacks the second, until the next is attached.
+  // A connection that reads the list of partitions while two months are attached can keep a list
+  // without the second one, until another month is attached.
   if (IsMissingPartition(status)) Replace(nullptr);
   return cancelled_ ? absl::CancelledError("call cancelled by the client") : status;
 }

@@ -31,19 +31,19 @@ struct SessionOptions {
   // Whether statements may read tables from end to end, as exports do. All others find their rows
   // by an index, also in a table that was empty when their plans were made.
   bool scans_tables = false;
-  // Whether the connection holds locks of its own. Once it is lost, all calls then fail as
-  // UNAVAILABLE until Begin, rather than go on, unnoticed, on one without them.
+  // Whether the connection holds session locks. After it is lost, all calls fail as UNAVAILABLE
+  // until Begin, because a new connection would not hold the locks.
   bool holds_locks = false;
-  // Ends connections on which the database gives no sign for `silence_limit` while it is waited
-  // for. Null for no bound; else it outlives the session.
+  // Ends connections on which the database makes no progress for `silence_limit` while the session
+  // waits for it. Null for no bound; else it outlives the session.
   SilenceWatch* silence_watch = nullptr;
   absl::Duration silence_limit = kMaxSilence;
-  // Told each time that a connection broke; from the session's thread.
+  // Called each time a connection was lost, on the session's thread.
   std::function<void()> on_connection_lost = nullptr;
 };
 
-// Connects on first use, with the timeouts set, and again after the
-// connection was lost. For one thread, but for Cancel.
+// Connects on first use, with the timeouts set, and again after the connection was lost. For one
+// thread, except Cancel and Abandon.
 class Session {
  public:
   explicit Session(SessionOptions options) : options_(std::move(options)) {}
@@ -54,7 +54,7 @@ class Session {
   // returns a value. OK means committed. A value that is not OK, or an exception, rolls back. A
   // deadlock, a serialization failure or a lost race for a key is tried once more.
   //
-  // Returns UNAVAILABLE if the database is away (the commit may then have happened or not),
+  // Returns UNAVAILABLE if the database is unavailable (the commit may then have happened or not),
   // DEADLINE_EXCEEDED if the connection was abandoned (likewise), CANCELLED after Cancel, else what
   // StatusFromException says.
   template <class Body>
@@ -71,45 +71,47 @@ class Session {
     return IsRetryable(result.status()) ? Once<pqxx::nontransaction>(body) : std::move(result);
   }
 
-  // Runs `body` (pqxx::read_transaction& -> StatusOr<T>) once: for what hands rows on as they come.
+  // Runs `body` (pqxx::read_transaction& -> StatusOr<T>) once: for reads that pass rows on before
+  // the transaction ends.
   template <class Body>
   auto ReadOnce(Body body) -> decltype(body(std::declval<pqxx::read_transaction&>())) {
     return Once<pqxx::read_transaction>(body);
   }
 
-  // Whether there is a connection, which may be lost by the time that it is used. TryConnect makes
-  // one if there is none; a transaction does so by itself, and says what is wrong.
+  // Whether there is a connection, which may be lost before it is used. TryConnect connects if
+  // there is none and returns the same; a transaction connects by itself, and returns what is
+  // wrong.
   bool connected() const { return connection_ != nullptr; }
   bool TryConnect();
 
-  // For what libpqxx cannot do, inside a transaction only.
+  // For COPY, inside a transaction only.
   Connection& connection() { return *connection_; }
 
-  // Asks the database to stop what runs now, and refuses further transactions until Begin. From any
-  // thread; does not block. A request that meets no query, because the owner is between two, is in
-  // vain: call it again until the owner is done.
+  // Asks the database to cancel the running query, and refuses further transactions until Begin.
+  // From any thread; does not block. A request that arrives between two queries of the owner has no
+  // effect: call it again until the owner is done.
   void Cancel();
-  // Allows transactions again, after Cancel, which has no effect if it is called beside it, and
-  // after the loss of a connection that held locks. Waits until the request can stop no
-  // later query; gives the connection up if the database does not take the request.
+  // Allows transactions again, after Cancel and after the loss of a connection that held locks.
+  // Waits until the cancel request can stop no later query; drops the connection if the database
+  // does not answer the request. A concurrent Cancel has no effect.
   void Begin();
 
-  // Ends the connection under what waits for its answer: that fails as DEADLINE_EXCEEDED. For a
-  // database that stands still, which takes no cancellation either. From any thread.
+  // Ends the connection; a transaction that waits for an answer fails as DEADLINE_EXCEEDED. For a
+  // database that hangs, and so does not answer cancel requests either. From any thread.
   void Abandon();
 
-  // Whether call cancelled by the client: for work that takes several transactions.
+  // Whether Cancel was called since the last Begin: for work that takes several transactions.
   bool cancelled() const { return cancelled_; }
 
  private:
-  // Connects if not connected, and again if the connection was lost while it lay idle, as after a
-  // restart of the database; throws what pqxx throws.
+  // Connects if not connected, and again if the idle connection was lost, as after a restart of the
+  // database; throws what pqxx throws.
   Connection& Connect();
   void SetUp(Connection& connection);
   void Replace(std::unique_ptr<Connection> connection);
-  // Drops a connection that broke.
+  // Drops a connection that was lost.
   void Lose();
-  // The status of the exception in flight; drops a connection that is no good any more.
+  // The status of the current exception; drops a connection that cannot be used any more.
   absl::Status Fail();
 
   template <class Transaction, class Body>

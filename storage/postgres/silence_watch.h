@@ -18,27 +18,27 @@ namespace energysites::storage {
 
 class Connection;
 
-// How much later than a statement timeout the database's answer may come.
+// How much later than the statement timeout the database may answer.
 constexpr absl::Duration kSilenceMargin = absl::Seconds(5);
 // The limit where the statement timeout is 30 s.
 constexpr absl::Duration kMaxSilence = absl::Seconds(35);
-// The limit for exports, which have no statement timeout: before its first row comes, one may sort.
+// The limit for exports, which have no statement timeout: one may sort before it returns a row.
 constexpr absl::Duration kMaxExportSilence = absl::Minutes(2);
 
-// A statement timeout needs a backend that runs, and TCP keepalives see a host that runs: neither
-// ends the wait for a backend that stands still on a hung disk or behind a stalled pooler. This
-// thread of the client's side does: it ends a connection that waited for longer than its limit
-// without a sign of the database. All methods may be called from any thread.
+// A statement timeout needs a backend that runs, and TCP keepalives only check the host: neither
+// ends the wait for a backend that hangs, for example on a disk or behind a stalled pooler. This
+// thread of the client does: it ends a connection that waited for longer than its limit without
+// progress. All methods may be called from any thread.
 //
-// The backend of such a connection is there for as long as it stands still, and counts against
-// max_connections. So this also bounds how many backends the process has, those included.
+// The backend of such a connection exists as long as it hangs, and counts against max_connections.
+// So this also bounds how many backends the process has, including those.
 class SilenceWatch {
  public:
   using Clock = std::chrono::steady_clock;
 
   // `on_abandoned` is called on the watch's thread after it has ended a connection.
   explicit SilenceWatch(size_t max_backends, std::function<void()> on_abandoned = nullptr);
-  // No connection may be left.
+  // All connections must have been removed.
   ~SilenceWatch();
   SilenceWatch(const SilenceWatch&) = delete;
   SilenceWatch& operator=(const SilenceWatch&) = delete;
@@ -50,7 +50,7 @@ class SilenceWatch {
   // Whether the bound on backends allows a new connection now.
   bool MayConnect() const;
 
-  // The process ids of backends whose connection was ended, and that may be there yet.
+  // The process ids of backends whose connection was ended, and that may still exist.
   std::set<int> abandoned_backends() const;
   // The backend has ended.
   void ForgetBackend(int pid);
@@ -58,7 +58,7 @@ class SilenceWatch {
  private:
   struct Entry {
     Clock::duration limit;
-    uint64_t progress = 0;    // Of the connection, when it was last looked at.
+    uint64_t progress = 0;    // Of the connection, at the last check.
     Clock::time_point since;  // When this progress was first seen.
   };
 

@@ -11,10 +11,10 @@
 namespace energysites::storage {
 namespace {
 
-// Storage's own mark on a status: the SQLSTATE behind it. Never sent to a caller.
+// The payload with the SQLSTATE of a status. Never sent to a caller.
 constexpr char kSqlStateUrl[] = "energysites/sqlstate";
 
-// The words behind a status that tells callers less. Never sent to one.
+// The payload with the text for the log. Never sent to a caller.
 constexpr char kFaultUrl[] = "energysites/fault";
 
 constexpr char kMissingPartitionUrl[] = "energysites/missing-partition";
@@ -27,8 +27,8 @@ absl::Status WithFault(absl::Status status, const std::exception& error) {
   return status;
 }
 
-// Whether it is libpq that speaks, which lost the connection. Whatever the server says has a state;
-// libpqxx leaves it out where it has a type of its own for it.
+// Whether the error is of libpq, which lost the connection. Errors of the server have an SQLSTATE,
+// which libpqxx leaves out where it has a type for the error.
 bool IsOfLibpq(const pqxx::sql_error& error) {
   return error.sqlstate().empty() && typeid(error) == typeid(pqxx::sql_error);
 }

@@ -15,28 +15,28 @@ struct MissingPartition final : pqxx::sql_error {
   using pqxx::sql_error::sql_error;
 };
 
-// Call inside a catch block: what the exception in flight means for the caller. The text of an
-// INTERNAL status is for the log only.
+// To be called inside a catch block: the current exception as a status for the caller. The text of
+// an INTERNAL status is for the log only.
 absl::Status StatusFromException();
 
-// What to log of `status`: what the database or libpq said of it, where callers are told less, else
-// its message.
+// The text of `status` for the log: the message of the database or of libpq, where callers get
+// another text, else the status's own message.
 std::string FaultText(const absl::Status& status);
 
-// Whether the exception behind `status` is worth one more try of the whole transaction: a
-// deadlock, a serialization failure, or a lost race for a request_id.
+// Whether the whole transaction should be tried once more: after a deadlock, a serialization
+// failure, or a lost race for a request_id.
 bool IsRetryable(const absl::Status& status);
 
-// Whether other transactions were in the way: a lock was not got in time, or there was a deadlock.
+// Whether the transaction was blocked by others: a lock timeout or a deadlock.
 bool IsLockConflict(const absl::Status& status);
 
 // Whether the database refused an entry that is too old to be kept.
 bool IsEntryNoLongerKept(const absl::Status& status);
 
-// Whether an insert failed because of what an entry holds, so that it may succeed without that one.
+// Whether an insert failed because of the values of an entry, so that it may succeed without it.
 bool IsFaultOfEntry(const absl::Status& status);
 
-// Whether an insert failed because its connection knew no partition for the month: there is none,
+// Whether an insert failed because its connection knows no partition for the month: there is none,
 // or the connection's list of partitions is incomplete. The session has dropped the connection.
 bool IsMissingPartition(const absl::Status& status);
 

@@ -46,6 +46,12 @@ constexpr Statement kGetSites = {"get_sites", R"sql(
   FROM sites WHERE id = ANY($1::bigint[]) AND delete_time IS NULL
 )sql"};
 
+constexpr Statement kFindUnknownSite = {"find_unknown_site", R"sql(
+  SELECT asked.id FROM unnest($1::bigint[]) WITH ORDINALITY AS asked (id, place)
+  LEFT JOIN sites ON sites.id = asked.id AND sites.delete_time IS NULL
+  WHERE sites.id IS NULL ORDER BY asked.place LIMIT 1
+)sql"};
+
 constexpr Statement kListSites = {"list_sites", R"sql(
   SELECT id, name, location, etag, create_time, update_time
   FROM sites WHERE id > $1 AND delete_time IS NULL ORDER BY id LIMIT $2
@@ -59,30 +65,30 @@ constexpr Statement kUpdateSite = {"update_site", R"sql(
   RETURNING id, name, location, etag, create_time, update_time
 )sql"};
 
-// A site that an earlier call marked is found again, so that its deletion can go on.
+// Finds a site whose deletion has begun, too, so that the deletion can go on.
 constexpr Statement kFindSiteToDelete = {"find_site_to_delete", R"sql(
   SELECT etag FROM sites WHERE id = $1
 )sql"};
 
-constexpr Statement kMarkSite = {"mark_site", R"sql(
+constexpr Statement kBeginDeletion = {"begin_deletion", R"sql(
   UPDATE sites SET delete_time = now()
   WHERE id = $1 AND ($2 = '' OR etag::text = $2)
   RETURNING id
 )sql"};
 
-// For a transaction of a call that deletes: those of other calls wait, and the new delete_time
-// keeps maintenance away.
+// Locks the site for a transaction of a DeleteSite call: those of other calls wait, and the new
+// delete_time keeps maintenance away.
 constexpr Statement kContinueDeletion = {"continue_deletion", R"sql(
   UPDATE sites SET delete_time = now() WHERE id = $1 AND delete_time IS NOT NULL RETURNING id
 )sql"};
 
-// Sites whose deletion no call has continued for a time that is longer than a part of it takes.
+// Sites whose deletion no call has continued for longer than a part of it takes.
 constexpr Statement kFindAbandonedSites = {"find_abandoned_sites", R"sql(
   SELECT id FROM sites WHERE delete_time < now() - interval '10 seconds'
   ORDER BY delete_time, id LIMIT 100
 )sql"};
 
-// The same for a transaction of maintenance. Finds nothing if a call goes on meanwhile.
+// Locks the site for a transaction of maintenance. Finds nothing if a call continues the deletion.
 constexpr Statement kLockAbandonedSite = {"lock_abandoned_site", R"sql(
   SELECT id FROM sites WHERE id = $1 AND delete_time < now() - interval '10 seconds'
   FOR NO KEY UPDATE SKIP LOCKED
@@ -103,19 +109,19 @@ constexpr Statement kDeleteSomeRollups = {"delete_some_rollups", R"sql(
   WHERE rollup.site_id = doomed.site_id AND rollup.bucket = doomed.bucket
 )sql"};
 
-// Marks have no key: several transactions may have marked one bucket.
-constexpr Statement kDeleteSomeDirtyBuckets = {"delete_some_dirty_buckets", R"sql(
+// Invalidations have no key: several transactions may have invalidated one bucket.
+constexpr Statement kDeleteSomeInvalidations = {"delete_some_invalidations", R"sql(
   DELETE FROM live_data_dirty_buckets
   WHERE ctid = ANY(ARRAY(SELECT ctid FROM live_data_dirty_buckets WHERE site_id = $1 LIMIT $2))
 )sql"};
 
-// The foreign keys take the configurations along, and entries and rollups that were under way when
-// the site was marked: their transactions hold the site's key, and this waits for them.
+// The foreign keys delete the configurations, too, and entries and rollups that were being stored
+// when the deletion began: their transactions hold the site's key, and this waits for them.
 constexpr Statement kDeleteSite = {"delete_site", R"sql(
   DELETE FROM sites WHERE id = $1
 )sql"};
 
-constexpr Statement kDeleteSiteDirtyBuckets = {"delete_site_dirty_buckets", R"sql(
+constexpr Statement kDeleteSiteInvalidations = {"delete_site_invalidations", R"sql(
   DELETE FROM live_data_dirty_buckets WHERE site_id = $1
 )sql"};
 
@@ -135,12 +141,13 @@ Array<int64_t> ArrayOf(const std::vector<int64_t>& ids) {
   return array;
 }
 
-// Deletes some of what a marked site has, up to `limit` rows in each of the transactions that each
-// begin with `lock`; when nothing is left, the site. Returns Unfinished while there is more to do.
+// Deletes a part of the data of a site whose deletion has begun: in several transactions, which
+// begin with `lock`, up to `limit` rows each; when nothing is left, the site. Returns Unfinished
+// while there is more to do.
 absl::StatusOr<Empty> DeletePart(Session& session, int64_t id, const Statement& lock,
                                  int64_t limit) {
   for (const Statement* part :
-       {&kDeleteSomeLiveData, &kDeleteSomeRollups, &kDeleteSomeDirtyBuckets}) {
+       {&kDeleteSomeLiveData, &kDeleteSomeRollups, &kDeleteSomeInvalidations}) {
     const auto deleted = session.Transact([&](pqxx::work& tx) -> absl::StatusOr<int64_t> {
       if (Query(tx, lock, {id}).empty()) return 0;
       return Query(tx, *part, {id, limit}).affected();
@@ -151,7 +158,7 @@ absl::StatusOr<Empty> DeletePart(Session& session, int64_t id, const Statement& 
   return session.Transact([&](pqxx::work& tx) -> absl::StatusOr<Empty> {
     if (Query(tx, lock, {id}).empty()) return Empty();
     Query(tx, kDeleteSite, {id});
-    Query(tx, kDeleteSiteDirtyBuckets, {id});
+    Query(tx, kDeleteSiteInvalidations, {id});
     Query(tx, kDeleteSiteRequests, {id});
     return Empty();
   });
@@ -159,18 +166,27 @@ absl::StatusOr<Empty> DeletePart(Session& session, int64_t id, const Statement& 
 
 }  // namespace
 
-bool SiteExists(pqxx::transaction_base& tx, int64_t id) {
-  return !Query(tx, kGetSites, {ArrayOf({id})}).empty();
+absl::Status CheckSites(const pqxx::transaction_base& tx, const std::vector<int64_t>& ids) {
+  const Rows unknown = Query(tx, kFindUnknownSite, {ArrayOf(ids)});
+  return unknown.empty() ? absl::OkStatus() : SiteNotFound(unknown.Int64(0, 0));
 }
 
 Statements SiteRepository::AllStatements() {
-  return {&kCreateSite,        &kGetSites,
-          &kListSites,         &kUpdateSite,
-          &kFindSiteToDelete,  &kMarkSite,
-          &kContinueDeletion,  &kFindAbandonedSites,
-          &kLockAbandonedSite, &kDeleteSomeLiveData,
-          &kDeleteSomeRollups, &kDeleteSomeDirtyBuckets,
-          &kDeleteSite,        &kDeleteSiteDirtyBuckets,
+  return {&kCreateSite,
+          &kGetSites,
+          &kFindUnknownSite,
+          &kListSites,
+          &kUpdateSite,
+          &kFindSiteToDelete,
+          &kBeginDeletion,
+          &kContinueDeletion,
+          &kFindAbandonedSites,
+          &kLockAbandonedSite,
+          &kDeleteSomeLiveData,
+          &kDeleteSomeRollups,
+          &kDeleteSomeInvalidations,
+          &kDeleteSite,
+          &kDeleteSiteInvalidations,
           &kDeleteSiteRequests};
 }
 
@@ -247,18 +263,18 @@ absl::StatusOr<v1::Site> SiteRepository::Update(const v1::UpdateSiteRequest& req
 }
 
 absl::StatusOr<Empty> SiteRepository::Delete(const v1::DeleteSiteRequest& request) {
-  const auto marked = session_.Transact([&](pqxx::work& tx) -> absl::StatusOr<Empty> {
+  const auto begun = session_.Transact([&](pqxx::work& tx) -> absl::StatusOr<Empty> {
     const Rows rows = Query(tx, kFindSiteToDelete, {request.id()});
     if (rows.empty()) return SiteNotFound(request.id());
     const std::string stored = absl::StrCat(rows.Int64(0, 0));
     if (!EtagMatches(request.etag(), stored)) return StaleEtag("site");
     if (request.validate_only()) return Empty();
-    if (Query(tx, kMarkSite, {request.id(), EtagParameter(request.etag())}).empty()) {
+    if (Query(tx, kBeginDeletion, {request.id(), EtagParameter(request.etag())}).empty()) {
       return StaleEtag("site");
     }
     return Empty();
   });
-  if (!marked.ok() || request.validate_only()) return marked;
+  if (!begun.ok() || request.validate_only()) return begun;
   return DeletePart(session_, request.id(), kContinueDeletion, kRowsDeletedAtOnce);
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "energysites/v1/sites.pb.h"
 #include "storage/idempotency/write_requests.h"
@@ -16,18 +17,18 @@
 
 namespace energysites::storage {
 
-// Whether there is such a site and it is not being deleted.
-bool SiteExists(pqxx::transaction_base& tx, int64_t id);
+// Returns NOT_FOUND with the first of `ids` that is unknown or being deleted.
+absl::Status CheckSites(const pqxx::transaction_base& tx, const std::vector<int64_t>& ids);
 
 // Rows that a transaction of a deletion takes at most.
 constexpr int kRowsDeletedAtOnce = 5000;
 
-// The sites whose deletion was interrupted, those that wait longest first, up to a hundred.
+// The sites whose deletion was interrupted, the longest interrupted ones first, up to a hundred.
 absl::StatusOr<std::vector<int64_t>> FindAbandonedSites(Session& session);
 
-// Deletes a part of what such a site has, up to `limit` rows in a transaction. Returns whether
-// there is more. Leaves sites alone whose DeleteSite is under way, and may run in several processes
-// at once.
+// Deletes a part of the data of such a site, up to `limit` rows in a transaction. Returns whether
+// there is more. Skips a site that a DeleteSite call is deleting. May run in several processes at
+// once.
 absl::StatusOr<bool> ContinueDeletion(Session& session, int64_t site_id, int limit);
 
 // Takes valid requests only. A site that is being deleted counts as gone, but for Delete. Every
@@ -41,7 +42,7 @@ class SiteRepository {
   absl::StatusOr<v1::Site> Create(const v1::CreateSiteRequest& request,
                                   const std::optional<WriteRequest>& write_request);
 
-  // Finds many in one query, each with its own verdict, in order: NOT_FOUND if there is no such
+  // Finds many in one query, each with its own status, in order: NOT_FOUND if there is no such
   // site.
   std::vector<absl::StatusOr<v1::Site>> GetMany(const std::vector<int64_t>& ids);
 
@@ -53,10 +54,10 @@ class SiteRepository {
   absl::StatusOr<v1::Site> Update(const v1::UpdateSiteRequest& request,
                                   const std::vector<std::string>& fields);
 
-  // Marks the site, so that it takes no new data, and deletes some of its live data; when none is
-  // left, the rest. Returns Unfinished while there is more to do, so that a large site's deletion
-  // does not keep a connection from other calls; NOT_FOUND if there is no such site, ABORTED if the
-  // etag sent is not the stored one.
+  // Begins the deletion, so that the site takes no new data, and deletes a part of its live data;
+  // when none is left, the rest. Returns Unfinished while there is more to do, so that the deletion
+  // of a large site does not occupy a connection; NOT_FOUND if there is no such site, ABORTED if
+  // the etag sent is not the stored one.
   absl::StatusOr<google::protobuf::Empty> Delete(const v1::DeleteSiteRequest& request);
 
  private:

@@ -22,19 +22,19 @@ using std::chrono::milliseconds;
 
 constexpr char kChannel[] = "energy_sites_live_data";
 
-// Between two notifications of this process, and between two look-ups.
-constexpr milliseconds kLeastPause{50};
-// A look-up without a notification: it may have been lost, or the writer sends none.
-constexpr milliseconds kMostPause{1000};
+// The least time between two notifications of this process, and between two queries.
+constexpr milliseconds kMinPause{50};
+// The most time between two queries: a notification may be lost, or the writer sends none.
+constexpr milliseconds kMaxPause{1000};
 constexpr milliseconds kPauseAfterFailure{250};
-// Rows of one look-up.
+// Rows of one query.
 constexpr int64_t kChunkEntries = 2000;
 constexpr WatchPosition kEnd = {std::numeric_limits<uint64_t>::max(),
                                 std::numeric_limits<int64_t>::max()};
 
-// The plan must be that of index scans, merged, whatever the statistics say: a partition that was
-// small when it was made would be sorted whole at each look-up. Losing a notification in a crash
-// costs nothing, so it need not be on disk.
+// The plan must merge index scans, whatever the statistics are: a partition that was small when the
+// plan was made would be sorted at each query. A notification that is lost in a crash does no harm,
+// so it need not be on disk.
 constexpr char kSettings[] =
     "SET search_path = public, pg_temp; SET synchronous_commit = off"
     "; SET default_transaction_isolation = 'read committed'"
@@ -42,17 +42,16 @@ constexpr char kSettings[] =
     "; SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; SET jit = off"
     "; SET plan_cache_mode = force_generic_plan";
 
-// Entries behind ($1, $2), up to ($3, $4). One statement has one snapshot, so the rows are all that
-// there will ever be below its horizon.
-constexpr Statement kReadNewLiveData = {"read_new_live_data", R"sql(
-  SELECT id, site_id, dt_stamp, soc, load_kwh, net_load_kwh,
-         pv_notification, bio_notification, cro_notification, create_time, xid
-  FROM live_data
+// Entries after ($1, $2), up to ($3, $4). One statement has one snapshot, so no other entry will
+// ever be committed below its horizon.
+const Statement kReadNewLiveData = ComposeStatement("read_new_live_data", R"sql(
+  SELECT {columns}, xid FROM live_data
   WHERE (xid, id) > ($1, $2) AND (xid, id) <= ($3, $4)
     AND xid < pg_snapshot_xmin(pg_current_snapshot())
     AND site_id <> ALL(ARRAY(SELECT sites.id FROM sites WHERE delete_time IS NOT NULL))
   ORDER BY xid, id LIMIT $5
-)sql"};
+)sql",
+                                                    {{"{columns}", EntryColumns()}});
 
 // The last entry in the order, and the next transaction id.
 constexpr Statement kFindLiveDataHead = {"find_live_data_head", R"sql(
@@ -106,7 +105,7 @@ LiveDataFeed::~LiveDataFeed() {
   Wake();
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    // A query of a database that has stopped would hold the thread for ever.
+    // A query of a database that hangs would block the thread for ever.
     if (socket_ >= 0) shutdown(socket_, SHUT_RDWR);
   }
   thread_.join();
@@ -123,7 +122,7 @@ absl::StatusOr<std::shared_ptr<WatchQueue>> LiveDataFeed::Add(WatchListener* lis
   auto watcher = std::make_shared<WatchQueue>(listener, std::move(sites), resume, options_.queue);
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (watchers_.size() >= options_.most_watchers) return QueueFull();
+    if (watchers_.size() >= options_.max_watchers) return QueueFull();
     watchers_.push_back(watcher);
   }
   Wake();
@@ -167,7 +166,7 @@ void LiveDataFeed::Run() {
         retry_time_ = Clock::now() + kPauseAfterFailure;
       }
     }
-    if (Clock::now() - last_tick_ >= kMostPause) {
+    if (Clock::now() - last_tick_ >= kMaxPause) {
       last_tick_ = Clock::now();
       for (const auto& watcher : watchers) watcher->Tick(last_tick_);
     }
@@ -192,12 +191,12 @@ void LiveDataFeed::Work(const Watchers& watchers) {
   }
   BeginNewWatchers(watchers);
   const auto now = Clock::now();
-  if (now >= look_up_time_ && (notified_ || now - last_look_up_ >= kMostPause)) {
+  if (now >= look_up_time_ && (notified_ || now - last_look_up_ >= kMaxPause)) {
     LookUp(watchers);
   }
   CatchUp(watchers);
-  if (Clock::now() - last_tick_ >= kMostPause) MeasureDelay();
-  // Some may have come with the answers to queries, and would not make the socket readable.
+  if (Clock::now() - last_tick_ >= kMaxPause) MeasureDelay();
+  // Some may have arrived with the results of queries; the socket is not readable for them.
   TakeNotifications();
 }
 
@@ -232,9 +231,9 @@ void LiveDataFeed::Disconnect() {
 }
 
 void LiveDataFeed::Notify() {
-  // Before, because entries may be written while it is on its way.
+  // Before the NOTIFY, because entries may be stored while it is sent.
   entries_written_ = false;
-  notify_time_ = Clock::now() + kLeastPause;
+  notify_time_ = Clock::now() + kMinPause;
   try {
     const Connection::Waiting waiting(*connection_, true);
     pqxx::nontransaction(*connection_).exec(absl::StrCat("NOTIFY ", kChannel));
@@ -242,11 +241,11 @@ void LiveDataFeed::Notify() {
     entries_written_ = true;
     throw;
   }
-  // It comes here too.
+  // This connection listens, too.
   TakeNotifications();
 }
 
-// By libpq: libpqxx would listen by an object that speaks to the database when it is destroyed.
+// By libpq: a listener of libpqxx queries the database in its destructor.
 void LiveDataFeed::TakeNotifications() {
   PGconn* const raw = connection_->raw();
   if (PQconsumeInput(raw) == 0) throw pqxx::broken_connection(PQerrorMessage(raw));
@@ -274,7 +273,7 @@ void LiveDataFeed::BeginNewWatchers(const Watchers& watchers) {
 void LiveDataFeed::LookUp(const Watchers& watchers) {
   notified_ = false;
   last_look_up_ = Clock::now();
-  look_up_time_ = last_look_up_ + kLeastPause;
+  look_up_time_ = last_look_up_ + kMinPause;
   const WatchChunk chunk = Read(*head_, kEnd);
   for (const auto& watcher : watchers) watcher->Deliver(chunk, Clock::now());
   head_ = chunk.to;
@@ -329,14 +328,14 @@ void LiveDataFeed::MeasureDelay() {
 void LiveDataFeed::Wait(bool has_watchers) {
   const auto now = Clock::now();
   auto until = Clock::time_point::max();
-  if (has_watchers) until = last_tick_ + kMostPause;
+  if (has_watchers) until = last_tick_ + kMaxPause;
   if (now < retry_time_) {
     if (has_watchers || entries_written_) until = std::min(until, retry_time_);
   } else {
     if (more_) return;
     if (entries_written_) until = std::min(until, notify_time_);
     if (has_watchers && connection_ != nullptr) {
-      until = std::min(until, notified_ ? look_up_time_ : last_look_up_ + kMostPause);
+      until = std::min(until, notified_ ? look_up_time_ : last_look_up_ + kMaxPause);
     }
   }
   int timeout = -1;

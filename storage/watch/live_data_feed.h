@@ -1,4 +1,4 @@
-// Tells watchers which entries of live data are stored, whoever stores them.
+// Delivers committed live data entries to watchers.
 #ifndef STORAGE_WATCH_LIVE_DATA_FEED_H_
 #define STORAGE_WATCH_LIVE_DATA_FEED_H_
 
@@ -25,22 +25,22 @@ namespace energysites::storage {
 struct LiveDataFeedOptions {
   DsnSource dsn;
   SilenceWatch* silence_watch = nullptr;  // Null for no bound; else it outlives the feed.
-  size_t most_watchers = 1000;
+  size_t max_watchers = 1000;
   WatchQueueOptions queue;
-  // Told on the feed's thread what goes wrong, but for a database that is away.
+  // Called on the feed's thread with each fault, except that the database is unavailable.
   std::function<void(const absl::Status&)> on_fault = [](const absl::Status&) {};
 };
 
-// One thread with one connection, made on first need, for all watchers of the process and for its
-// notifications to other processes.
+// One thread with one connection, opened when first needed, for all watchers of the process and for
+// its notifications to other processes.
 //
-// Entries are told in the order of (xid, id), up to pg_snapshot_xmin: below it no transaction is
-// open, so nothing can come later and be in front. Positions are those of entries and never
-// pg_snapshot_xmin itself, for after a crash the database may give transaction ids again whose
-// transactions had not come to disk.
+// Entries are delivered in the order of (xid, id), up to pg_snapshot_xmin: below it no transaction
+// is open, so no entry can be committed later that would come before a delivered one. Positions are
+// those of entries and never pg_snapshot_xmin itself, because after a crash the database may assign
+// again the ids of transactions that were not on disk.
 //
-// A watcher that has no room when new entries come is told them later, by look-ups of its own: so
-// it delays nobody, and what waits for it is bounded.
+// A watcher whose queue is full when new entries arrive gets them later, by queries of its own: it
+// delays no other watcher, and its queue is bounded.
 class LiveDataFeed {
  public:
   explicit LiveDataFeed(const LiveDataFeedOptions& options);
@@ -50,24 +50,24 @@ class LiveDataFeed {
 
   // From any thread, none of them blocks.
 
-  // To be called by whoever stored entries, after the commit; costs next to nothing. Watchers in
-  // all processes look soon. Without it they find the entries a second later.
+  // To be called after a commit that stored entries; cheap. Watchers in all processes get the
+  // entries soon. Without the call they get them up to a second later.
   void EntriesWritten();
 
-  // Adds a watcher of `sites` (empty for all), from behind `resume` or from now on, until Remove.
-  // Returns RESOURCE_EXHAUSTED if there are as many as may be.
+  // Adds a watcher of `sites` (empty for all), until Remove. It gets the entries after `resume`, or
+  // from now on. Returns RESOURCE_EXHAUSTED if there are `max_watchers`.
   absl::StatusOr<std::shared_ptr<WatchQueue>> Add(WatchListener* listener,
                                                   std::unordered_set<int64_t> sites,
                                                   std::optional<WatchPosition> resume);
-  // The listener is not called any more; waits for a call under way.
+  // The listener is not called any more; waits for a call in progress.
   void Remove(const std::shared_ptr<WatchQueue>& watcher);
 
-  // To be called when a watcher that is behind has room.
+  // To be called when the queue of a watcher that is behind has room.
   void Wake();
 
   size_t watchers() const;
-  size_t most_watchers() const { return options_.most_watchers; }
-  // How long the transaction has been open that keeps watchers from being told newer entries.
+  size_t max_watchers() const { return options_.max_watchers; }
+  // How long the transaction has been open that delays the delivery of newer entries.
   double delay_seconds() const { return delay_seconds_; }
 
   static Statements AllStatements();
@@ -77,20 +77,21 @@ class LiveDataFeed {
   using Watchers = std::vector<std::shared_ptr<WatchQueue>>;
 
   void Run();
-  // One turn of the thread, with a database; throws what libpqxx throws.
+  // One iteration of the thread that uses the database; throws what libpqxx throws.
   void Work(const Watchers& watchers);
   void Connect(const Watchers& watchers);
   void Disconnect();
   void Notify();
   void TakeNotifications();
   void BeginNewWatchers(const Watchers& watchers);
-  // Tells what is new to those who know all before it.
+  // Delivers new entries to the watchers that have all entries before them.
   void LookUp(const Watchers& watchers);
-  // Reads on for the next of those who are behind, and tells all who are in the same place.
+  // Reads older entries for the next watcher that is behind, and delivers them to all watchers at
+  // the same position.
   void CatchUp(const Watchers& watchers);
   WatchChunk Read(const WatchPosition& from, const WatchPosition& to);
   void MeasureDelay();
-  // Until there is something to do.
+  // Waits until there is work.
   void Wait(bool has_watchers);
 
   const LiveDataFeedOptions options_;
@@ -103,11 +104,11 @@ class LiveDataFeed {
   Watchers watchers_;
   int socket_ = -1;  // Of connection_, so that the destructor can end a query.
 
-  // The rest is the thread's.
+  // The rest is used by the thread only.
   std::unique_ptr<Connection> connection_;
   bool notified_ = false;
-  std::optional<WatchPosition> head_;  // Up to here watchers were told, where there are any.
-  bool more_ = false;                  // The last look-up was full, or someone is behind.
+  std::optional<WatchPosition> head_;  // The last entry delivered, if there are watchers.
+  bool more_ = false;                  // The last query was full, or a watcher is behind.
   size_t next_behind_ = 0;
   Clock::time_point retry_time_, notify_time_, look_up_time_, last_look_up_, last_tick_;
   uint64_t horizon_ = 0;

@@ -58,7 +58,7 @@ void WatchQueue::Deliver(const WatchChunk& chunk, Clock::time_point now) {
   for (const WatchEntry& entry : chunk.entries) {
     if (!(position_ < entry.position)) continue;
     if (sites_.empty() || sites_.count(entry.site_id) > 0) {
-      if (waiting_.size() >= options_.most_bytes) {
+      if (waiting_.size() >= options_.max_bytes) {
         behind_ = true;
         end = position_;
         break;
@@ -75,7 +75,7 @@ std::optional<WatchPosition> WatchQueue::Behind(const WatchPosition& head) {
   const Lock lock(mutex_);
   if (!begun_ || ended_) return std::nullopt;
   behind_ = position_ < head;
-  // An answer that is on its way is no reason to wait: the next is read meanwhile.
+  // The next entries are read while an answer is sent.
   if (!behind_ || !waiting_.empty()) return std::nullopt;
   return position_;
 }

@@ -1,5 +1,5 @@
-// What one watcher of live data is still to be told: filled by the feed's thread, emptied by the
-// watcher's stream. Knows neither the database nor gRPC.
+// The entries that one watcher of live data has not received yet: filled by the feed's thread,
+// emptied by the watcher's stream. Independent of the database and of gRPC.
 #ifndef STORAGE_WATCH_WATCH_QUEUE_H_
 #define STORAGE_WATCH_WATCH_QUEUE_H_
 
@@ -14,8 +14,7 @@
 
 namespace energysites::storage {
 
-// A place in the order in which entries are told: that of an entry, by the transaction that wrote
-// it and its id.
+// The position of an entry in the order of delivery: the transaction that stored it, and its id.
 struct WatchPosition {
   uint64_t xid = 0;
   int64_t id = 0;
@@ -31,12 +30,12 @@ struct WatchPosition {
 struct WatchEntry {
   WatchPosition position;
   int64_t site_id = 0;
-  // A v1::WatchLiveDataResponse with nothing but this entry; several of them make one message when
-  // put together, so that each is made once for all watchers.
+  // A serialized v1::WatchLiveDataResponse with only this entry. Several of them concatenated are
+  // one message, so that each is serialized once for all watchers.
   std::string bytes;
 };
 
-// All entries behind `from`, up to and with `to`, in their order.
+// All entries after `from`, up to and including `to`, in order.
 struct WatchChunk {
   WatchPosition from, to;
   std::vector<WatchEntry> entries;
@@ -44,7 +43,7 @@ struct WatchChunk {
 
 struct WatchAnswer {
   std::string entries;     // As WatchEntry::bytes.
-  WatchPosition position;  // Where to go on behind this answer.
+  WatchPosition position;  // Of the last entry before the next answer.
 };
 
 enum class WatchEnd { kCancelled, kDraining, kTooSlow, kUnknownPosition };
@@ -54,24 +53,24 @@ enum class WatchEnd { kCancelled, kDraining, kTooSlow, kUnknownPosition };
 class WatchListener {
  public:
   virtual ~WatchListener() = default;
-  // Called only once the answer before was sent.
+  // Called only after the previous answer was sent.
   virtual void Send(WatchAnswer answer) = 0;
-  // Called at most once, and nothing after it but Cut. `last_answer` may still be on its way.
+  // Called at most once, and only Cut after it. `last_answer` may still be in progress.
   virtual void End(WatchEnd why, const WatchPosition& last_answer) = 0;
-  // The client does not take the end either.
+  // The client does not receive the end of the stream either.
   virtual void Cut() = 0;
 };
 
 struct WatchQueueOptions {
-  // Entries that wait while an answer is on its way, and so about the size of an answer.
-  size_t most_bytes = 256 << 10;
-  // How long an answer may be on its way before the watcher is dropped.
+  // Size of the entries that wait while an answer is sent, and so about the size of an answer.
+  size_t max_bytes = 256 << 10;
+  // How long sending an answer may take before the watcher is dropped.
   std::chrono::milliseconds stall_timeout = std::chrono::seconds(30);
-  // A watcher that is told nothing still learns this often how far the order came, so that its
-  // resumption does not read all that again.
+  // How often a watcher without new entries gets the current position, so that resuming does not
+  // read the entries of other sites again.
   std::chrono::milliseconds position_interval = std::chrono::seconds(10);
-  // The same where the order has not moved: proxies end streams that are silent for minutes, and a
-  // client that is gone without a word is found because it does not take this.
+  // The same if the position has not changed: proxies end streams without data after minutes, and a
+  // client that disappeared is detected because it does not receive this.
   std::chrono::milliseconds quiet_interval = std::chrono::seconds(60);
 };
 
@@ -80,8 +79,8 @@ class WatchQueue {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // Watches `sites` (empty for all), from behind `resume` or from now on. `listener` is called
-  // until Detach.
+  // Watches `sites` (empty for all), after `resume` or from now on. `listener` is called until
+  // Detach.
   WatchQueue(WatchListener* listener, std::unordered_set<int64_t> sites,
              std::optional<WatchPosition> resume, const WatchQueueOptions& options);
   WatchQueue(const WatchQueue&) = delete;
@@ -89,30 +88,30 @@ class WatchQueue {
 
   // For the stream.
 
-  // The answer went out: sends the next one, if there is one.
+  // The answer was sent: sends the next one, if there is one.
   void Sent(Clock::time_point now);
-  // Whether the feed has left entries out for want of room: it wants to be woken when there is
-  // some.
+  // Whether the feed has skipped entries because the queue was full: it is to be woken when there
+  // is room.
   bool IsBehind() const;
   void End(WatchEnd why);
-  // The listener is not called any more; waits for a call under way.
+  // The listener is not called any more; waits for a call in progress.
   void Detach();
 
   // For the feed.
 
-  // Sends the first answer, which has a position only. `head` is where the order ends now. To be
-  // called once, before Deliver.
+  // Sends the first answer, which has a position only. `head` is the position of the last entry. To
+  // be called once, before Deliver.
   void Begin(const WatchPosition& head, Clock::time_point now);
   bool HasBegun() const;
-  // Ends the watcher if its position is that of a transaction which the database has not begun:
-  // it then is from another database, or from before a backup was restored.
+  // Ends the watcher if its position is of a transaction that the database has not begun: then it
+  // is from another database, or from before a backup was restored.
   void EndIfFrom(uint64_t next_xid);
-  // Takes what is new to this watcher, as far as there is room. Does nothing for a watcher whose
-  // position is before or behind the chunk.
+  // Takes the entries that are new to this watcher, as far as there is room. Does nothing if the
+  // watcher's position is before or after the chunk.
   void Deliver(const WatchChunk& chunk, Clock::time_point now);
-  // Where the watcher wants to go on if it is behind `head` and has taken all that it was given.
+  // The watcher's position if it is behind `head` and its queue is empty.
   std::optional<WatchPosition> Behind(const WatchPosition& head);
-  // Drops a watcher that stalls, and sends the position that is due.
+  // Drops a watcher that stalls, and sends the position when it is due.
   void Tick(Clock::time_point now);
 
  private:
@@ -129,7 +128,7 @@ class WatchQueue {
   bool cut_ = false;
   bool behind_ = false;
   std::optional<WatchPosition> resume_;
-  WatchPosition position_;  // Up to here all is in answers or in waiting_.
+  WatchPosition position_;  // Up to here all entries are in answers or in waiting_.
   std::string waiting_;
   bool sending_ = false;
   Clock::time_point sent_time_;  // Of the last answer.

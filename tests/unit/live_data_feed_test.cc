@@ -214,7 +214,7 @@ TEST_F(LiveDataFeedTest, NotificationsAreFew) {
 
 TEST_F(LiveDataFeedTest, ThereIsALimit) {
   LiveDataFeedOptions options = Options();
-  options.most_watchers = 1;
+  options.max_watchers = 1;
   LiveDataFeed feed(options);
   auto watcher = std::make_unique<TestWatcher>(feed);
   EXPECT_EQ(feed.watchers(), 1u);

@@ -1,4 +1,4 @@
-// Rollups are what their entries come to, whoever writes meanwhile. On a real PostgreSQL.
+// Rollups are computed from their entries, whoever writes meanwhile. On a real PostgreSQL.
 #include "storage/live_data/live_data_rollups.h"
 
 #include <string>
@@ -51,23 +51,23 @@ class RollupsTest : public DatabaseTest {
     Ask("SELECT make_live_data_month('2024-05-01')");
   }
 
-  // An entry `seconds` after noon, and the mark of its bucket, as one statement.
+  // An entry `seconds` after noon, and the invalidation of its bucket, as one statement.
   std::string Insertion(int64_t id, int seconds, const std::string& soc,
                         const std::string& load = "1") const {
     return absl::StrCat(
         "WITH entry AS (INSERT INTO live_data (id, site_id, dt_stamp, soc, load_kwh,",
         " net_load_kwh, pv_notification, bio_notification, cro_notification)", " VALUES (", id, ",",
         site_id_, ",timestamptz '", kNoon, "' + interval '", seconds, " seconds',", soc, ",", load,
-        ",", load, ",true,", id, "%2=0,false)", " RETURNING site_id, dt_stamp) ", kMark);
+        ",", load, ",true,", id, "%2=0,false)", " RETURNING site_id, dt_stamp) ", kInvalidation);
   }
   std::string Deletion(int64_t id) const {
     return absl::StrCat("WITH entry AS (DELETE FROM live_data WHERE id = ", id,
-                        " RETURNING site_id, dt_stamp) ", kMark);
+                        " RETURNING site_id, dt_stamp) ", kInvalidation);
   }
-  int64_t Refold(int at_once = 100) {
-    const auto settled = RefoldDirtyBuckets(session_, at_once);
-    EXPECT_THAT(settled, IsOk());
-    return settled.value_or(-1);
+  int64_t Recompute(int at_once = 100) {
+    const auto recomputed = RecomputeStaleBuckets(session_, at_once);
+    EXPECT_THAT(recomputed, IsOk());
+    return recomputed.value_or(-1);
   }
   // Minutes after noon, count, and what soc and load come to, of all rollups.
   std::string Rollups() const {
@@ -77,9 +77,9 @@ class RollupsTest : public DatabaseTest {
                      " load_kwh_sum, net_load_kwh_last, pv_notifications, bio_notifications,"
                      " cro_notifications), '; ' ORDER BY bucket) FROM live_data_rollups"));
   }
-  std::string Marks() const { return Ask("SELECT count(*) FROM live_data_dirty_buckets"); }
+  std::string Invalidations() const { return Ask("SELECT count(*) FROM live_data_dirty_buckets"); }
 
-  static constexpr char kMark[] =
+  static constexpr char kInvalidation[] =
       "INSERT INTO live_data_dirty_buckets"
       " SELECT site_id, date_bin('15 minutes', dt_stamp, '0001-01-01T00:00:00Z') FROM entry";
   Session session_{AppSession()};
@@ -93,47 +93,48 @@ TEST_F(RollupsTest, FirstAndLastGoByMomentAndThenById) {
   Ask(Insertion(8, 899, "80"));
   Ask(Insertion(7, 60, "10", "2.5"));
   Ask(Insertion(1, 900, "99"));
-  EXPECT_EQ(Refold(), 2);
+  EXPECT_EQ(Recompute(), 2);
   EXPECT_EQ(Rollups(),
             "0: 5 10 80 210 40 80 6.5 1 5 2 0; "
             "15: 1 99 99 99 99 99 1 1 1 0 0");
-  EXPECT_EQ(Marks(), "0");
-  EXPECT_EQ(Refold(), 0);
+  EXPECT_EQ(Invalidations(), "0");
+  EXPECT_EQ(Recompute(), 0);
 }
 
-TEST_F(RollupsTest, LateEntriesAndDeletionsAreFoldedAgain) {
+TEST_F(RollupsTest, LateEntriesAndDeletionsAreRecomputed) {
   Ask(Insertion(1, 10, "10"));
   Ask(Insertion(2, 20, "20"));
-  EXPECT_EQ(Refold(), 1);
+  EXPECT_EQ(Recompute(), 1);
   Ask(Insertion(3, 5, "30"));
-  EXPECT_EQ(Refold(), 1);
+  EXPECT_EQ(Recompute(), 1);
   EXPECT_EQ(Rollups(), "0: 3 10 30 60 30 20 3 1 3 1 0");
   Ask(Deletion(3));
   Ask(Deletion(2));
-  EXPECT_EQ(Refold(), 1);
+  EXPECT_EQ(Recompute(), 1);
   EXPECT_EQ(Rollups(), "0: 1 10 10 10 10 10 1 1 1 0 0");
   Ask(Deletion(1));
-  EXPECT_EQ(Refold(), 1);
+  EXPECT_EQ(Recompute(), 1);
   EXPECT_EQ(Rollups(), "");
 }
 
-TEST_F(RollupsTest, AnOpenTransactionIsFoldedOnceItCommits) {
+TEST_F(RollupsTest, AnOpenTransactionIsIncludedOnceItCommits) {
   Ask(Insertion(1, 10, "10"));
   pqxx::connection connection(Dsn(kApp));
   pqxx::work writer(connection);
   writer.exec(Insertion(2, 20, "20"));
-  EXPECT_EQ(Refold(), 1);
+  EXPECT_EQ(Recompute(), 1);
   EXPECT_EQ(Rollups(), "0: 1 10 10 10 10 10 1 1 1 0 0");
-  EXPECT_EQ(Refold(), 0);
+  EXPECT_EQ(Recompute(), 0);
   writer.commit();
-  EXPECT_EQ(Marks(), "1");
-  EXPECT_EQ(Refold(), 1);
+  EXPECT_EQ(Invalidations(), "1");
+  EXPECT_EQ(Recompute(), 1);
   EXPECT_EQ(Rollups(), "0: 2 10 20 30 10 20 2 1 2 1 0");
 }
 
-TEST_F(RollupsTest, AreRefoldedInTransactionsOfSoManyUntilNoneIsMarked) {
+TEST_F(RollupsTest, AreRecomputedInPortionsUntilNoneIsStale) {
   for (int i = 0; i < 3; ++i) Ask(Insertion(i, i * 900, "1"));
-  Ask(Insertion(9, 0, "1"));  // A second mark of the first bucket goes with the first.
+  Ask(Insertion(9, 0,
+                "1"));  // A second invalidation of the first bucket is deleted with the first.
   // Buckets of another site, before and behind the last one of this.
   const std::string other =
       Ask("INSERT INTO sites (name, location) VALUES ('Weir', 'Brno') RETURNING id");
@@ -141,17 +142,17 @@ TEST_F(RollupsTest, AreRefoldedInTransactionsOfSoManyUntilNoneIsMarked) {
                    "' + n * interval '15 minutes' FROM generate_series(-1, 3) AS n"));
   Ask(absl::StrCat("INSERT INTO live_data_dirty_buckets VALUES (", other,
                    ", '0001-01-01T00:00:00Z'), (", other, ", '9999-12-31T23:45:00Z')"));
-  const auto dirty = CountDirtyBuckets(session_);
-  ASSERT_THAT(dirty, IsOk());
-  EXPECT_EQ(*dirty, 10);
-  EXPECT_EQ(Refold(2), 10);
-  EXPECT_EQ(Marks(), "0");
+  const auto stale = CountStaleBuckets(session_);
+  ASSERT_THAT(stale, IsOk());
+  EXPECT_EQ(*stale, 10);
+  EXPECT_EQ(Recompute(2), 10);
+  EXPECT_EQ(Invalidations(), "0");
   EXPECT_EQ(Rollups(),
             "0: 2 1 1 2 1 1 2 1 2 1 0; "
             "15: 1 1 1 1 1 1 1 1 1 0 0; "
             "30: 1 1 1 1 1 1 1 1 1 1 0");
   EXPECT_EQ(Ask("SELECT count(DISTINCT xmin::text) FROM live_data_rollups"), "2");
-  EXPECT_EQ(Refold(2), 0);
+  EXPECT_EQ(Recompute(2), 0);
 }
 
 // Regression: a portion that timed out was tried again at the same size for ever.
@@ -165,7 +166,7 @@ TEST_F(RollupsTest, ATimeoutHalvesThePortionAndItGrowsAgain) {
                    "' + n * interval '15 minutes', 1, 1, 1, true, true, true"
                    " FROM generate_series(1, ",
                    kSlow + kFast, ") AS n"));
-  Ask("WITH entry AS (SELECT site_id, dt_stamp FROM live_data) " + std::string(kMark));
+  Ask("WITH entry AS (SELECT site_id, dt_stamp FROM live_data) " + std::string(kInvalidation));
   // More than 10 of the first buckets at once take longer than any timeout.
   Ask(
       absl::StrCat("CREATE FUNCTION wait_for_many() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
@@ -179,10 +180,10 @@ TEST_F(RollupsTest, ATimeoutHalvesThePortionAndItGrowsAgain) {
   SessionOptions options = AppSession();
   options.statement_timeout = absl::Seconds(1);
   Session session(options);
-  const auto settled = RefoldDirtyBuckets(session, 100);
-  ASSERT_THAT(settled, IsOk());
-  EXPECT_EQ(*settled, kSlow + kFast);
-  EXPECT_EQ(Marks(), "0");
+  const auto recomputed = RecomputeStaleBuckets(session, 100);
+  ASSERT_THAT(recomputed, IsOk());
+  EXPECT_EQ(*recomputed, kSlow + kFast);
+  EXPECT_EQ(Invalidations(), "0");
   // With portions of 10 it would be 44.
   EXPECT_LT(std::stoi(Ask("SELECT count(DISTINCT xmin::text) FROM live_data_rollups")), 35);
 }
@@ -190,33 +191,33 @@ TEST_F(RollupsTest, ATimeoutHalvesThePortionAndItGrowsAgain) {
 TEST_F(RollupsTest, FrozenOnesStayAsTheyAre) {
   Ask(Insertion(1, 0, "10"));
   Ask(Insertion(2, 900, "20"));
-  EXPECT_EQ(Refold(), 2);
+  EXPECT_EQ(Recompute(), 2);
   Ask(absl::StrCat("UPDATE live_data_window SET kept_from = '", kNoon,
                    "'::timestamptz + interval '15 minutes'"));
   const std::string frozen = "0: 1 10 10 10 10 10 1 1 1 0 0";
   Ask(Deletion(1));
   Ask(Deletion(2));
-  EXPECT_EQ(Refold(), 2);
+  EXPECT_EQ(Recompute(), 2);
   EXPECT_EQ(Rollups(), frozen);
-  EXPECT_EQ(Marks(), "0");
+  EXPECT_EQ(Invalidations(), "0");
 }
 
-TEST_F(RollupsTest, MarksOfSitesThatGoOrAreGoneAreSettled) {
+TEST_F(RollupsTest, InvalidationsOfDeletedSitesAreDeleted) {
   Ask(absl::StrCat("INSERT INTO live_data_dirty_buckets VALUES (123456, '", kNoon, "')"));
   Ask(Insertion(1, 0, "10"));
   Ask("UPDATE sites SET delete_time = now()");
-  EXPECT_EQ(Refold(), 2);
+  EXPECT_EQ(Recompute(), 2);
   EXPECT_EQ(Rollups(), "");
-  EXPECT_EQ(Marks(), "0");
+  EXPECT_EQ(Invalidations(), "0");
 }
 
-// One bad bucket must not keep all others from being folded.
+// One bad bucket must not keep the others from being recomputed.
 TEST_F(RollupsTest, ASumThatNoDoubleHoldsIsInfinite) {
   Ask(Insertion(1, 0, "10", "1.7e308"));
   Ask(Insertion(2, 1, "10", "1.7e308"));
   Ask(Insertion(3, 900, "4.9e-324", "4.9e-324"));
   Ask(Insertion(4, 901, "4.9e-324", "4.9e-324"));
-  EXPECT_EQ(Refold(), 2);
+  EXPECT_EQ(Recompute(), 2);
   EXPECT_EQ(Rollups(),
             "0: 2 10 10 20 10 10 Infinity 1.7e+308 2 1 0; "
             "15: 2 5e-324 5e-324 1e-323 5e-324 5e-324 1e-323 5e-324 2 1 0");
@@ -234,10 +235,10 @@ TEST_F(RollupsTest, GoWithTheirSiteInParts) {
   EXPECT_TRUE(IsUnfinished(sites.Delete(request).status()));
   EXPECT_EQ(Ask("SELECT count(*) FROM live_data_rollups"), "1");
   EXPECT_TRUE(IsUnfinished(sites.Delete(request).status()));
-  EXPECT_EQ(Marks(), "1");
+  EXPECT_EQ(Invalidations(), "1");
   EXPECT_THAT(sites.Delete(request), IsOk());
   EXPECT_EQ(Rollups(), "");
-  EXPECT_EQ(Marks(), "0");
+  EXPECT_EQ(Invalidations(), "0");
 }
 
 }  // namespace

@@ -64,7 +64,7 @@ class WatchQueueTest : public testing::Test {
   std::unique_ptr<WatchQueue> Queue(std::unordered_set<int64_t> sites = {},
                                     std::optional<WatchPosition> resume = std::nullopt) {
     WatchQueueOptions options;
-    options.most_bytes = 3;
+    options.max_bytes = 3;
     return std::make_unique<WatchQueue>(&listener_, std::move(sites), resume, options);
   }
 
@@ -298,7 +298,7 @@ TEST(WatchQueueThreadsTest, AllAreToldAllWhileTheyTakeAndLeave) {
   constexpr uint64_t kLast = 3000;
   constexpr int kWatchers = 4;
   WatchQueueOptions options;
-  options.most_bytes = 16;
+  options.max_bytes = 16;
   std::vector<std::unique_ptr<ThreadedListener>> listeners;
   std::vector<std::unique_ptr<WatchQueue>> queues;
   for (int i = 0; i < kWatchers; ++i) {
