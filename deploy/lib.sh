@@ -1,13 +1,13 @@
-# What the scripts in deploy/ and tests/ share. Sourced by bash, never run.
-# shellcheck shell=bash disable=SC2034  # the variables are for those who source it
+# Shared functions of the scripts in deploy/ and tests/. To be sourced by bash.
+# shellcheck shell=bash disable=SC2034  # scripts that source this file use the variables
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
 DEPS="$ROOT/.deps"
 PG_BIN=/usr/lib/postgresql/15/bin
 
-# The folder for the data, the logs and the secrets of this clone. Root's lies outside the clone,
-# because PostgreSQL runs as `postgres` there, who may not enter /root or a `mktemp -d`; the hash
-# of the clone's path keeps clones apart.
+# The folder for the data, logs and secrets of this clone. For root it is outside the clone, because
+# PostgreSQL then runs as `postgres`, which has no access to /root or to a `mktemp -d`. The name has
+# a hash of the clone's path, so each clone has its own folder.
 state_dir() {
   if [[ $EUID -eq 0 ]]; then
     local name
@@ -25,9 +25,9 @@ die() {
   exit 1
 }
 
-# step TITLE LOG COMMAND...: runs COMMAND with its output in LOG, and shows how far it is. Where
-# COMMAND fails, says so with the log's last lines, and exits. A caller that holds a lock has its
-# descriptor in $lock: what COMMAND starts must not inherit that, or it would hold it too.
+# step TITLE LOG COMMAND...: runs COMMAND with its output in LOG and shows its progress. If COMMAND
+# fails, prints the last lines of LOG and exits. If $lock is set, it is the descriptor of a lock; it
+# is closed for COMMAND, because background processes would otherwise keep the lock.
 step() {
   local title="$1" log="$2" start=$SECONDS ticker status=0
   shift 2
@@ -35,7 +35,7 @@ step() {
   : >"$log"
   _tick "$title" "$log" &
   ticker=$!
-  # Not `|| status=$?`: bash ignores -e in all that runs below an `||`.
+  # Not `|| status=$?`: bash ignores -e in every command before `||`.
   set +e
   (
     set -e
@@ -55,11 +55,11 @@ step() {
   say "[ok] $title ($((SECONDS - start)) s)"
 }
 
-# Shows TITLE and the last line of LOG: on a terminal every second in place, elsewhere every 20 s.
+# Shows TITLE and the last line of LOG: on a terminal in place every second, otherwise every 20 s.
 _tick() {
   local title="$1" log="$2" start=$SECONDS period=20 line silence
   [[ -t 1 ]] && period=1
-  # Waits by reading what never comes: `sleep` would be a process that outlives the ticker.
+  # Waits with a read that times out. A `sleep` process would outlive the ticker.
   exec {silence}<> <(:)
   until read -r -t "$period" -u "$silence"; do
     kill -0 $$ 2>/dev/null || return
@@ -72,14 +72,14 @@ _tick() {
   done
 }
 
-# wait_until SECONDS WHAT COMMAND...: returns once COMMAND succeeds; after SECONDS, fails and says
-# that WHAT did not come true.
+# wait_until SECONDS WHAT COMMAND...: repeats COMMAND until it succeeds. After SECONDS, prints an
+# error with WHAT and fails.
 wait_until() {
   local limit=$((SECONDS + $1)) what="$2"
   shift 2
   until "$@"; do
     if ((SECONDS >= limit)); then
-      say "gave up: $what" >&2
+      say "timeout: waited for $what" >&2
       return 1
     fi
     sleep 0.05
@@ -88,20 +88,20 @@ wait_until() {
 
 port_is_taken() { (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# The start time of process PID in clock ticks: together with the pid it names one process for
-# ever, where a pid alone may be given to another one.
+# process_start PID: prints the start time of the process in clock ticks. Pid and start time
+# together identify a process; a pid alone may be reused.
 process_start() {
   local stat
   stat="$(cat "/proc/$1/stat" 2>/dev/null)" || return 1
-  # The second field is the program's name and may hold spaces: count from behind it.
+  # The second field, the program name, may contain spaces: count the fields after it.
   # shellcheck disable=SC2086
   set -- ${stat##*) }
   # A zombie ('Z') has ended.
   [[ $1 != Z ]] && echo "${20}"
 }
 
-# record_process FILE PID, process_runs FILE and stop_process FILE SECONDS: a process is stopped
-# only while it is the one that was recorded. After SECONDS it is killed.
+# record_process FILE PID, process_runs FILE, stop_process FILE SECONDS: record, check and stop a
+# process. Only the recorded process is stopped. It is killed if it still runs after SECONDS.
 record_process() { echo "$2 $(process_start "$2")" >"$1"; }
 
 process_runs() {
@@ -116,9 +116,9 @@ stop_process() {
   if process_runs "$file"; then
     read -r pid _ <"$file"
     kill -TERM "$pid"
-    if ! wait_until "$limit" "process $pid to end by itself" _process_ended "$file"; then
+    if ! wait_until "$limit" "process $pid to end after SIGTERM" _process_ended "$file"; then
       kill -KILL "$pid"
-      wait_until 10 "process $pid to be gone" _process_ended "$file"
+      wait_until 10 "process $pid to end after SIGKILL" _process_ended "$file"
     fi
   fi
   rm -f "$file"

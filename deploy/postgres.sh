@@ -1,11 +1,12 @@
-# The embedded PostgreSQL of a clone: made on first use, kept for ever. Sourced by bash.
-# shellcheck shell=bash disable=SC2034  # postgres_urls is for those who source it
+# The embedded PostgreSQL of a clone: created on first use, never deleted. To be sourced by bash.
+# shellcheck shell=bash disable=SC2034  # scripts that source this file use the variables
 #
-# It listens on a Unix socket only, in a folder that only its user may enter. Below $STATE:
-#   postgres/data, postgres/log   the cluster and its log; its user's own
-#   secrets/                      the passwords, and the DSNs made of them; the caller's own
+# It listens only on a Unix socket in a folder that only its user may access. Folders in $STATE:
+#   postgres/data, postgres/log   the cluster and its log; owned by the user of PostgreSQL
+#   secrets/                      the passwords; owned by the caller
 
-# As root, runs COMMAND as `postgres` (PostgreSQL refuses root), from a folder it may stand in.
+# as_postgres COMMAND...: as root, runs COMMAND as `postgres`, because PostgreSQL refuses to run as
+# root, and in a folder that this user may access.
 as_postgres() {
   if [[ $EUID -eq 0 ]]; then
     (cd / && exec runuser -u postgres -- "$@")
@@ -14,7 +15,7 @@ as_postgres() {
   fi
 }
 
-# secret NAME: prints a random password, the same one ever after.
+# secret NAME: prints the random password of NAME, which is created on first use.
 secret() {
   local file="$STATE/secrets/$1"
   if [[ ! -s $file ]]; then
@@ -23,7 +24,7 @@ secret() {
   cat "$file"
 }
 
-# The name of a socket has room for 107 bytes: a clone that lies deeper gets a folder in /tmp.
+# The path of a socket is limited to 107 bytes. For a longer path, uses a folder in /tmp.
 postgres_socket_dir() {
   local dir="$STATE/postgres/socket" link="$STATE/run/socket"
   if ((${#dir} > 80)); then
@@ -35,7 +36,7 @@ postgres_socket_dir() {
   fi
 }
 
-# Leaves nothing behind but a whole cluster: a half-made one is made again.
+# Creates the cluster atomically: an incomplete one is created again.
 postgres_create() {
   local data="$STATE/postgres/data" password="$STATE/postgres/password"
   [[ -e $data ]] && return
@@ -56,7 +57,7 @@ CONF
   as_postgres mv "$data.new" "$data"
 }
 
-# The folder for the cluster must be its user's; those above it must let that user through.
+# The user of PostgreSQL must own the cluster's folder and have access to its parent folders.
 postgres_prepare() {
   install -d -m 700 "$STATE/secrets"
   if [[ $EUID -eq 0 ]]; then
@@ -69,7 +70,7 @@ postgres_prepare() {
 
 postgres_runs() { as_postgres "$PG_BIN/pg_ctl" status --pgdata="$STATE/postgres/data" >/dev/null; }
 
-# Makes the cluster where there is none, starts it, and makes the roles and the database.
+# Creates the cluster if there is none, starts it, and creates the roles and the database.
 postgres_start() {
   local socket
   postgres_prepare
@@ -81,8 +82,8 @@ postgres_start() {
     as_postgres tail -n 15 "$STATE/postgres/log"
     return 1
   fi
-  # The passwords are hexadecimal digits, so that they need no quoting; they go by standard input
-  # and by a file, for arguments can be seen by everyone.
+  # The passwords are hexadecimal digits and need no quoting. They are passed by standard input and
+  # by a file, because arguments are visible to all users.
   (umask 077 && echo "*:*:*:*:$(secret superuser)" >"$STATE/secrets/pgpass")
   PGPASSFILE="$STATE/secrets/pgpass" "$PG_BIN/psql" --no-psqlrc --quiet --set=ON_ERROR_STOP=1 \
     "host=$socket user=postgres dbname=postgres" <<SQL

@@ -234,10 +234,10 @@ def test_envoy_refuses_calls_before_it_has_no_memory(objects):
 
 
 def test_who_installs_it_is_told_whom_it_trusts(chart):
-    assert "trusts everybody" in chart.notes({})
+    assert "no authentication" in chart.notes({})
     for changes in ({}, {"tls": None}):
         notes = chart.notes(gateway_values(**changes))
-        assert "trusts everybody" not in notes and "needs a token" in notes
+        assert "no authentication" not in notes and "require a token" in notes
 
 
 def test_scalers_budgets_and_spreads_are_of_deployments(objects):

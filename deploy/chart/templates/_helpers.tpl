@@ -1,4 +1,4 @@
-{{/* The beginning of all names: the release's, with the chart's unless that is in it. */}}
+{{/* The prefix of all names: the release name, with the chart name unless it contains that. */}}
 {{- define "energy-sites.name" -}}
 {{- if contains .Chart.Name .Release.Name -}}
 {{- .Release.Name | trunc 40 | trimSuffix "-" -}}
@@ -22,14 +22,14 @@ app.kubernetes.io/managed-by: {{ (index . 0).Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name (index . 0).Chart.Version }}
 {{- end -}}
 
-{{/* Labels that select the pods of all services, whichever Deployment they are of. */}}
+{{/* Labels that select the pods of all services, in all Deployments. */}}
 {{- define "energy-sites.serverSelector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 energy-sites/server: "true"
 {{- end -}}
 
-{{/* The Deployments of the services, as JSON: name -> which services, by their flag. */}}
+{{/* The Deployments of the services, as JSON: name -> value of the flag --services. */}}
 {{- define "energy-sites.deployments" -}}
 {{- if .Values.allInOne -}}
 {"all": "sites,configurations,live_data"}
@@ -49,7 +49,7 @@ securityContext:
   runAsNonRoot: true
   runAsUser: 65532
   runAsGroup: 65532
-  # So that the pod may read its secrets.
+  # Gives the pod read access to its secrets.
   fsGroup: 65532
   seccompProfile: {type: RuntimeDefault}
 {{- end -}}
@@ -61,7 +61,7 @@ securityContext:
   capabilities: {drop: [ALL]}
 {{- end -}}
 
-{{/* Over nodes and zones, as far as they go: (list . COMPONENT). */}}
+{{/* Spreads the pods over nodes and zones if possible: (list . COMPONENT). */}}
 {{- define "energy-sites.spread" -}}
 topologySpreadConstraints:
 {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
@@ -73,11 +73,12 @@ topologySpreadConstraints:
 {{- end }}
 {{- end -}}
 
-{{/* Envoy's configuration: the gateway's, or the chart's own, which trusts everybody. Both have
-     RELEASE where the names of this release begin. */}}
+{{/* The configuration of Envoy: that of the gateway, or that of the chart, which has no
+     authentication. In both, RELEASE is replaced by the prefix of the names of this release. */}}
 {{- define "energy-sites.envoyConfig" -}}
 {{- with .Values.gateway.configuration -}}
-{{- /* Envoy would not start with the former; the services would refuse each call of the latter. */ -}}
+{{- /* Without the first check Envoy may fail to start; without the second the services reject all
+       calls. */ -}}
 {{- if not (hasPrefix "# Made by deploy/envoy/render" .) -}}
 {{- fail "gateway.configuration: must be what deploy/envoy/render prints" -}}
 {{- else if not (contains "envoy.filters.http.jwt_authn" .) -}}
@@ -88,8 +89,8 @@ topologySpreadConstraints:
 {{- .Values.gateway.configuration | default $own | replace "RELEASE-" (printf "%s-" (include "energy-sites.name" .)) -}}
 {{- end -}}
 
-{{/* What is seen of that, as JSON: scheme (http, or https where Envoy has a certificate), the port in
-     the pod, the port of the Service, and the port in the pod of the metrics, 0 for none. */}}
+{{/* Properties of that configuration, as JSON: scheme (https if Envoy has a certificate, otherwise
+     http), port of the pod, port of the Service, and metrics port of the pod, 0 for none. */}}
 {{- define "energy-sites.edge" -}}
 {{- $config := include "energy-sites.envoyConfig" . | fromYaml -}}
 {{- $listener := first $config.static_resources.listeners -}}
@@ -100,8 +101,8 @@ topologySpreadConstraints:
          "metricsPort" (dig "admin" "address" "socket_address" "port_value" 0 $config) | toJson -}}
 {{- end -}}
 
-{{/* Mounts and volumes of the database's secrets: (list . (list "database" "owner")). A mounted
-     secret follows its changes; one in the environment would not. */}}
+{{/* Mounts and volumes of the database secrets: (list . (list "database" "owner")). Mounted secrets
+     are updated when they change; environment variables are not. */}}
 {{- define "energy-sites.databaseMounts" -}}
 {{- $root := index . 0 -}}
 {{- range index . 1 }}
@@ -133,7 +134,7 @@ topologySpreadConstraints:
 {{- end }}
 {{- end -}}
 
-{{/* One run of the program to its end: (list . COMPONENT ARGUMENTS SECRETS). */}}
+{{/* The pod template of a job: (list . COMPONENT ARGUMENTS SECRETS). */}}
 {{- define "energy-sites.runOnce" -}}
 {{- $root := index . 0 -}}
 metadata:
