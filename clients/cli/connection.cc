@@ -43,10 +43,11 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> Credentials(
     const ConnectionOptions& options) {
   if (options.tls_ca.empty()) {
     if (!options.tls_client_cert.empty() || !options.tls_client_key.empty()) {
-      return absl::InvalidArgumentError("a TLS client certificate needs --tls_ca");
+      return absl::InvalidArgumentError("a TLS client certificate requires --tls_ca");
     }
     if (!options.token_file.empty()) {
-      return absl::InvalidArgumentError("--token_file needs --tls_ca: others could read the token");
+      return absl::InvalidArgumentError(
+          "--token_file requires --tls_ca: without TLS the token is sent unencrypted");
     }
     return grpc::InsecureChannelCredentials();
   }
@@ -66,8 +67,8 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> Credentials(
   return grpc::CompositeChannelCredentials(credentials, grpc::AccessTokenCredentials(*token));
 }
 
-// The pause that the service asks for with RetryInfo.
-std::optional<absl::Duration> AskedPause(const grpc::Status& status) {
+// The delay in the RetryInfo of `status`, if it has one.
+std::optional<absl::Duration> ServerRetryDelay(const grpc::Status& status) {
   const google::rpc::Status rpc = ToRpcStatus(status);
   for (const google::protobuf::Any& detail : rpc.details()) {
     google::rpc::RetryInfo info;
@@ -88,8 +89,8 @@ absl::StatusOr<Connection> Connection::Open(const ConnectionOptions& options) {
   if (!channel->WaitForConnected(Deadline(options.connect_timeout))) {
     return absl::UnavailableError(absl::StrCat(
         "no connection to ", options.target, " within ",
-        absl::FormatDuration(options.connect_timeout), ": is the service running there",
-        options.tls_ca.empty() ? ", and without TLS?" : ", and with TLS?"));
+        absl::FormatDuration(options.connect_timeout), "; check that the service runs there ",
+        options.tls_ca.empty() ? "without TLS" : "with TLS"));
   }
   return Connection(options, channel);
 }
@@ -102,19 +103,19 @@ Connection::Connection(const ConnectionOptions& options,
       live_data_(v1::LiveData::NewStub(channel)) {}
 
 grpc::Status Connection::Call(const std::function<grpc::Status(grpc::ClientContext&)>& call) const {
-  constexpr absl::Duration kFirstPause = absl::Milliseconds(100);
-  constexpr absl::Duration kLongestPause = absl::Seconds(5);
-  const absl::Time give_up = absl::Now() + options_.patience;
+  constexpr absl::Duration kInitialBackoff = absl::Milliseconds(100);
+  constexpr absl::Duration kMaxBackoff = absl::Seconds(5);
+  const absl::Time deadline = absl::Now() + options_.retry_timeout;
   thread_local std::minstd_rand random{std::random_device()()};
-  for (absl::Duration backoff = kFirstPause;; backoff = std::min(backoff * 2, kLongestPause)) {
+  for (absl::Duration backoff = kInitialBackoff;; backoff = std::min(backoff * 2, kMaxBackoff)) {
     grpc::ClientContext context;
     context.set_deadline(Deadline(options_.call_timeout));
     grpc::Status status = call(context);
-    if (status.ok() || !MayPass(status)) return status;
-    // Jitter keeps batches that failed together from coming back together.
+    if (status.ok() || !IsRetryable(status)) return status;
+    // Jitter spreads the retries of calls that failed at the same time.
     const double jitter = std::uniform_real_distribution<double>(1.0, 1.5)(random);
-    const absl::Duration pause = AskedPause(status).value_or(backoff) * jitter;
-    if (absl::Now() + pause > give_up) return status;
+    const absl::Duration pause = ServerRetryDelay(status).value_or(backoff) * jitter;
+    if (absl::Now() + pause > deadline) return status;
     absl::SleepFor(pause);
   }
 }
@@ -122,25 +123,26 @@ grpc::Status Connection::Call(const std::function<grpc::Status(grpc::ClientConte
 grpc::Status CreateOnce(const std::string& content,
                         const std::function<grpc::Status(const std::string& request_id)>& create,
                         const std::function<grpc::Status()>& exists) {
-  // Each try but the last finds one more earlier import whose rows were deleted.
-  constexpr int kMaxTries = 1000;
-  for (int generation = 0; generation < kMaxTries; ++generation) {
+  // Each attempt before the last finds an earlier import whose rows were deleted.
+  constexpr int kMaxAttempts = 1000;
+  for (int generation = 0; generation < kMaxAttempts; ++generation) {
     grpc::Status status = create(RequestId(content, generation));
     if (!status.ok()) return status;
     status = exists();
     if (status.error_code() != grpc::StatusCode::NOT_FOUND) return status;
   }
-  return grpc::Status(grpc::StatusCode::ABORTED, "what is created is deleted again at once");
+  return grpc::Status(grpc::StatusCode::ABORTED,
+                      "the created resource was deleted again after every attempt");
 }
 
-bool MayPass(const grpc::Status& status) {
+bool IsRetryable(const grpc::Status& status) {
   switch (status.error_code()) {
     case grpc::StatusCode::UNAVAILABLE:
     case grpc::StatusCode::RESOURCE_EXHAUSTED:
     case grpc::StatusCode::DEADLINE_EXCEEDED:
       return true;
     case grpc::StatusCode::INTERNAL:
-      // As Envoy tells that the server of a stream is gone.
+      // Envoy resets a stream with this status when its server ends.
       return absl::StrContains(status.error_message(), "RST_STREAM");
     default:
       return false;

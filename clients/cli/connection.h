@@ -1,4 +1,4 @@
-// A connection to the service with patience: calls that may succeed later are made again.
+// A gRPC connection to the service that retries failed calls.
 #pragma once
 
 #include <google/rpc/status.pb.h>
@@ -19,24 +19,24 @@ namespace energysites {
 struct ConnectionOptions {
   std::string target = "127.0.0.1:50051";
   std::string tls_ca;           // PEM file; empty = no TLS
-  std::string tls_client_cert;  // PEM files, for a server that asks for them (mTLS)
+  std::string tls_client_cert;  // PEM files of the client certificate (mTLS); empty = none
   std::string tls_client_key;
-  std::string token_file;  // With the token for a gateway that asks for one; needs TLS
+  std::string token_file;  // File with an access token; requires TLS; empty = none
   absl::Duration connect_timeout = absl::Seconds(5);
   absl::Duration call_timeout = absl::Seconds(60);
-  // How long a call is made again while it fails with a code that may pass.
-  absl::Duration patience = absl::Seconds(60);
+  // How long a call is retried while it fails with a retryable code.
+  absl::Duration retry_timeout = absl::Seconds(60);
 };
 
 // Thread-safe.
 class Connection {
  public:
-  // UNAVAILABLE if nothing answers at the target within `connect_timeout`.
+  // Returns UNAVAILABLE if no connection is established within `connect_timeout`.
   static absl::StatusOr<Connection> Open(const ConnectionOptions& options);
 
-  // Makes `call` until it answers or `patience` is over: UNAVAILABLE, RESOURCE_EXHAUSTED and
-  // DEADLINE_EXCEEDED are tried again after what RetryInfo asks for, else after growing pauses.
-  // Nobody knows what became of a call that failed so: `call` must be one that may be repeated.
+  // Runs `call` and retries it while its status is retryable (see IsRetryable), for at most
+  // `retry_timeout`. Waits for the delay in RetryInfo, or with exponential backoff if the status
+  // has none. A failed call may have taken effect, so `call` must be idempotent.
   grpc::Status Call(const std::function<grpc::Status(grpc::ClientContext&)>& call) const;
 
   v1::Sites::Stub& sites() const { return *sites_; }
@@ -52,21 +52,22 @@ class Connection {
   std::unique_ptr<v1::LiveData::Stub> live_data_;
 };
 
-// A create that is done once, however often it is asked for: `create` runs with a request id made
-// of `content`, so that the same create of an earlier run, done or still under way, is answered
-// and not repeated. But the service also remembers what was deleted since. So `exists` asks for
-// what `create` answered; on NOT_FOUND the next id is tried.
+// Creates a resource exactly once. `create` runs with a request id derived from `content`, so the
+// service answers a create that an earlier run finished or started without repeating it. The
+// service also remembers requests whose resource was deleted later. `exists` therefore reads the
+// resource that `create` returned; if it returns NOT_FOUND, the next request id is used.
 grpc::Status CreateOnce(const std::string& content,
                         const std::function<grpc::Status(const std::string& request_id)>& create,
                         const std::function<grpc::Status()>& exists);
 
-// Whether a call that failed so may succeed later.
-bool MayPass(const grpc::Status& status);
+// Returns whether a call that failed with `status` may succeed later: UNAVAILABLE,
+// RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED, and INTERNAL for a stream reset by a proxy.
+bool IsRetryable(const grpc::Status& status);
 
-// The status with its details, as failed_requests has it.
+// Returns `status` with its details.
 google::rpc::Status ToRpcStatus(const grpc::Status& status);
 
-// `what` and why it failed; keeps the code.
+// Returns `status` with `what` before its message; keeps the code.
 absl::Status ToAbslStatus(const grpc::Status& status, absl::string_view what);
 
 }  // namespace energysites

@@ -11,13 +11,13 @@
 namespace energysites {
 namespace {
 
-// Takes the quoted field at the front of `rest`, its opening quote already gone.
-absl::StatusOr<std::string> TakeQuoted(absl::string_view& rest) {
+// Removes a quoted field from the front of `rest`, which begins after the opening quote.
+absl::StatusOr<std::string> ParseQuoted(absl::string_view& rest) {
   std::string field;
   while (true) {
     const size_t quote = rest.find('"');
     if (quote == absl::string_view::npos) {
-      return absl::InvalidArgumentError("a quote is opened and not closed");
+      return absl::InvalidArgumentError("a quoted field is not terminated");
     }
     field.append(rest.data(), quote);
     rest.remove_prefix(quote + 1);
@@ -27,10 +27,10 @@ absl::StatusOr<std::string> TakeQuoted(absl::string_view& rest) {
   }
 }
 
-absl::StatusOr<std::string> TakeBare(absl::string_view& rest) {
+absl::StatusOr<std::string> ParseUnquoted(absl::string_view& rest) {
   const absl::string_view field = rest.substr(0, rest.find(','));
   if (field.find('"') != absl::string_view::npos) {
-    return absl::InvalidArgumentError("a quote stands inside a field that is not in quotes");
+    return absl::InvalidArgumentError("an unquoted field contains a quote");
   }
   rest.remove_prefix(field.size());
   return std::string(field);
@@ -43,7 +43,7 @@ absl::StatusOr<std::vector<std::string>> SplitCsvLine(absl::string_view line) {
   while (true) {
     const bool quoted = !line.empty() && line.front() == '"';
     if (quoted) line.remove_prefix(1);
-    absl::StatusOr<std::string> field = quoted ? TakeQuoted(line) : TakeBare(line);
+    absl::StatusOr<std::string> field = quoted ? ParseQuoted(line) : ParseUnquoted(line);
     if (!field.ok()) return field.status();
     fields.push_back(*std::move(field));
     if (line.empty()) return fields;
@@ -59,8 +59,8 @@ std::string CsvField(absl::string_view text) {
 
 std::string EndLine(int64_t rows) { return absl::StrCat("# end ", rows, " rows"); }
 
-std::optional<int64_t> RowsOfEndLine(absl::string_view line) {
-  // Most lines are rows, and end here.
+std::optional<int64_t> RowsInEndLine(absl::string_view line) {
+  // Fast path for rows.
   if (!absl::StartsWith(line, "# end ") && !absl::StartsWith(line, "\"# end ")) return std::nullopt;
   const absl::StatusOr<std::vector<std::string>> fields = SplitCsvLine(line);
   if (!fields.ok()) return std::nullopt;
@@ -76,7 +76,7 @@ std::optional<int64_t> RowsOfEndLine(absl::string_view line) {
   return rows;
 }
 
-absl::string_view WithoutPadding(absl::string_view line) {
+absl::string_view WithoutTrailingCommas(absl::string_view line) {
   return line.substr(0, line.find_last_not_of(',') + 1);
 }
 

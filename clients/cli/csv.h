@@ -1,4 +1,4 @@
-// One line of CSV (RFC 4180), taken apart and put together.
+// Parses and formats single lines of CSV (RFC 4180).
 #pragma once
 
 #include <cstdint>
@@ -11,24 +11,23 @@
 
 namespace energysites {
 
-// The fields of `line`, which has no line break. A field may stand in double quotes, with "" for
-// a quote inside. INVALID_ARGUMENT for a quote that is not closed or stands where none may.
+// Returns the fields of `line`, which has no line break. A field may be enclosed in double quotes,
+// with "" for a quote inside it. Returns INVALID_ARGUMENT for an unterminated or misplaced quote.
 //
-// A field cannot go on in the next line: no text that the service takes holds a line break, and
-// so a stray quote spoils one row and not the rest of the file.
+// A field cannot continue on the next line: the service accepts no text with a line break. A
+// misplaced quote therefore invalidates one row only.
 absl::StatusOr<std::vector<std::string>> SplitCsvLine(absl::string_view line);
 
-// `text` as a field, in quotes only where it needs them.
+// Returns `text` as a field, quoted only if necessary.
 std::string CsvField(absl::string_view text);
 
-// The last line of a complete download or export: `# end N rows`.
+// Returns the last line of a complete download or export: `# end N rows`.
 std::string EndLine(int64_t rows);
 
-// The N of EndLine; nothing for another line. A spreadsheet may have
-// added commas and quotes.
-std::optional<int64_t> RowsOfEndLine(absl::string_view line);
+// Returns N if `line` is an EndLine; ignores commas and quotes that a spreadsheet has added.
+std::optional<int64_t> RowsInEndLine(absl::string_view line);
 
-// `line` without the commas at its end.
-absl::string_view WithoutPadding(absl::string_view line);
+// Returns `line` without the commas at its end.
+absl::string_view WithoutTrailingCommas(absl::string_view line);
 
 }  // namespace energysites

@@ -16,13 +16,13 @@ namespace energysites {
 namespace {
 
 constexpr size_t kBufferBytes = 256 << 10;
-// No row of ours comes near; a file that is no CSV must not fill the memory.
+// Far above the length of a valid row; bounds the memory for a file that is not CSV.
 constexpr size_t kMaxLineBytes = 64 << 10;
 constexpr absl::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 constexpr absl::string_view kSaveAsUtf8 = "save it as \"CSV UTF-8\" and import that file";
 
-// What is wrong with `name`, which is none of `columns`.
+// Returns an error text for `name`, which is not in `columns`.
 std::string UnknownColumn(const std::string& name, const std::vector<CsvColumn>& columns,
                           const std::string& expected) {
   const auto similar =
@@ -54,7 +54,7 @@ absl::Status CsvFile::ReadHeader(const std::vector<CsvColumn>& columns) {
   };
   std::vector<std::string> names;
   for (const CsvColumn& column : columns) {
-    if (column.kind != CsvColumn::kOfDownloads) names.emplace_back(column.name);
+    if (column.kind != CsvColumn::kDownload) names.emplace_back(column.name);
   }
   const std::string expected = absl::StrCat("the header must be ", absl::StrJoin(names, ","));
   if (!*read) return error("the file is empty; ", expected);
@@ -70,7 +70,7 @@ absl::Status CsvFile::ReadHeader(const std::vector<CsvColumn>& columns) {
                    "; the separator must be a comma, and numbers must have a decimal point");
     }
   }
-  absl::StatusOr<std::vector<std::string>> header = SplitCsvLine(WithoutPadding(line));
+  absl::StatusOr<std::vector<std::string>> header = SplitCsvLine(WithoutTrailingCommas(line));
   if (!header.ok()) return error(header.status().message());
 
   for (size_t i = 0; i < header->size(); ++i) {
@@ -81,22 +81,22 @@ absl::Status CsvFile::ReadHeader(const std::vector<CsvColumn>& columns) {
       return error(UnknownColumn(name, columns, expected));
     }
     if (std::find(header->begin(), header->begin() + i, name) != header->begin() + i) {
-      return error("column ", name, " stands twice");
+      return error("column ", name, " is repeated");
     }
-    last_refuses_part_ = column->refuses_part;
-    must_end_ = must_end_ || column->kind == CsvColumn::kOfDownloads;
+    last_detects_truncation_ = column->detects_truncation;
+    needs_end_line_ = needs_end_line_ || column->kind == CsvColumn::kDownload;
   }
   for (const CsvColumn& column : columns) {
-    const auto place = std::find(header->begin(), header->end(), column.name);
-    if (place == header->end()) {
+    const auto found = std::find(header->begin(), header->end(), column.name);
+    if (found == header->end()) {
       const bool of_this_kind =
-          column.kind != (must_end_ ? CsvColumn::kOfOthers : CsvColumn::kOfDownloads);
+          column.kind != (needs_end_line_ ? CsvColumn::kNotDownload : CsvColumn::kDownload);
       if (column.required && of_this_kind) {
         return error("column ", column.name, " is missing; ", expected);
       }
       from_.emplace_back(std::nullopt);
     } else {
-      from_.emplace_back(place - header->begin());
+      from_.emplace_back(found - header->begin());
     }
   }
   width_ = header->size();
@@ -111,9 +111,9 @@ absl::StatusOr<std::optional<CsvRow>> CsvFile::Next() {
       if (absl::Status end = CheckEnd(std::nullopt); !end.ok()) return end;
       return std::nullopt;
     }
-  } while (WithoutPadding(line_).empty() && !too_long_);
-  if (const std::optional<int64_t> rows_said = RowsOfEndLine(line_); rows_said.has_value()) {
-    if (absl::Status end = CheckEnd(rows_said); !end.ok()) return end;
+  } while (WithoutTrailingCommas(line_).empty() && !too_long_);
+  if (const std::optional<int64_t> stated_rows = RowsInEndLine(line_); stated_rows.has_value()) {
+    if (absl::Status end = CheckEnd(stated_rows); !end.ok()) return end;
     return std::nullopt;
   }
 
@@ -130,10 +130,11 @@ absl::StatusOr<std::optional<CsvRow>> CsvFile::Next() {
     row.status = fields.status();
     return row;
   }
-  // A comma, a quote and the type of the column show that the last field is complete.
+  // A further comma, a closing quote or the type of the column proves that the last field is
+  // complete.
   const bool may_be_cut = !has_line_end_ && fields->size() == width_ &&
                           !absl::EndsWith(line_, "\"") &&
-                          !(last_refuses_part_ && !fields->back().empty());
+                          !(last_detects_truncation_ && !fields->back().empty());
   while (fields->size() > width_ && fields->back().empty()) fields->pop_back();
   if (fields->size() != width_) {
     row.status = absl::InvalidArgumentError(
@@ -147,7 +148,7 @@ absl::StatusOr<std::optional<CsvRow>> CsvFile::Next() {
       warning_ = absl::StrCat(path(), ":", line_number_,
                               ": warning: the last line has no line end and its last field is ",
                               Quoted(fields->back()),
-                              "; if the file was cut off, that field is not complete");
+                              "; if the file was truncated, that field is incomplete");
     }
     for (const std::optional<size_t>& from : from_) {
       row.fields.push_back(from.has_value() ? std::move((*fields)[*from]) : std::string());
@@ -156,27 +157,27 @@ absl::StatusOr<std::optional<CsvRow>> CsvFile::Next() {
   return row;
 }
 
-absl::Status CsvFile::CheckEnd(std::optional<int64_t> rows_said) {
-  if (!rows_said.has_value()) {
-    if (!std::exchange(must_end_, false)) return absl::OkStatus();
-    return absl::DataLossError(absl::StrCat(
-        path(), ": this is part of a download: it stops after line ", line_number_,
-        " without the line \"# end N rows\" that a complete one ends with; download it again"));
+absl::Status CsvFile::CheckEnd(std::optional<int64_t> stated_rows) {
+  if (!stated_rows.has_value()) {
+    if (!std::exchange(needs_end_line_, false)) return absl::OkStatus();
+    return absl::DataLossError(
+        absl::StrCat(path(), ": the download is incomplete: the file ends after line ",
+                     line_number_, " without the line \"# end N rows\"; download it again"));
   }
-  must_end_ = false;
+  needs_end_line_ = false;
   const int64_t end_line = line_number_;
-  if (*rows_said != rows_) {
+  if (*stated_rows != rows_) {
     return absl::DataLossError(absl::StrCat(path(), ":", end_line, ": the download had ",
-                                            *rows_said, " rows, the file has ", rows_,
+                                            *stated_rows, " rows, the file has ", rows_,
                                             "; download it again"));
   }
   while (true) {
     absl::StatusOr<bool> read = ReadLine();
     if (!read.ok()) return read.status();
     if (!*read) return absl::OkStatus();
-    if (!WithoutPadding(line_).empty() || too_long_) {
-      return absl::DataLossError(absl::StrCat(
-          path(), ":", line_number_, ": the file goes on after its end in line ", end_line));
+    if (!WithoutTrailingCommas(line_).empty() || too_long_) {
+      return absl::DataLossError(absl::StrCat(path(), ":", line_number_,
+                                              ": data after the end line (line ", end_line, ")"));
     }
   }
 }
@@ -216,10 +217,10 @@ absl::Status CsvFile::CheckEncoding() const {
       (absl::StartsWith(line_, "\xFF\xFE") || absl::StartsWith(line_, "\xFE\xFF") ||
        absl::StrContains(line_, '\0'))) {
     return absl::InvalidArgumentError(
-        absl::StrCat(path(), ": the file is UTF-16 or no text, and must be UTF-8; ", kSaveAsUtf8));
+        absl::StrCat(path(), ": the file is UTF-16 or binary; it must be UTF-8; ", kSaveAsUtf8));
   }
   const size_t valid = ValidUtf8Length(line_);
-  // The end of a line that was cut may be part of a character.
+  // A truncated line may end inside a character.
   if (too_long_ || valid == line_.size()) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
       path(), ":", line_number_, ": byte ",

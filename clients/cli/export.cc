@@ -35,8 +35,8 @@ absl::StatusOr<v1::ExportLiveDataRequest> RangeOf(const ExportOptions& options) 
   return request;
 }
 
-// No deadline: an export takes as long as it is large. Nor a second try: what is written cannot be
-// taken back.
+// Has no deadline, because an export may be of any size, and no retry, because written rows cannot
+// be removed from the output.
 absl::Status WriteEntries(const Connection& connection, const v1::Site& site,
                           v1::ExportLiveDataRequest request, std::ostream& out) {
   request.add_site_ids(site.id());
@@ -63,7 +63,7 @@ absl::Status WriteEntries(const Connection& connection, const v1::Site& site,
 
 absl::Status Export(const ExportOptions& options, std::ostream& out) {
   if (options.site.empty()) {
-    return absl::InvalidArgumentError("name the site with --site=NAME or --site_id=ID");
+    return absl::InvalidArgumentError("specify the site with --site=NAME or --site_id=ID");
   }
   absl::StatusOr<v1::ExportLiveDataRequest> request = RangeOf(options);
   if (!request.ok()) return request.status();

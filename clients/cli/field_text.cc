@@ -22,7 +22,7 @@ using google::protobuf::Message;
 using google::protobuf::Reflection;
 using google::protobuf::Timestamp;
 
-absl::Status Unreadable(absl::string_view text, absl::string_view what) {
+absl::Status NotA(absl::string_view text, absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat(Quoted(text), " is not ", what));
 }
 
@@ -31,12 +31,12 @@ absl::StatusOr<Number> ParseNumber(absl::string_view text, absl::string_view wha
   Number value = 0;
   const char* const end = text.data() + text.size();
   const std::from_chars_result result = std::from_chars(text.data(), end, value);
-  if (result.ec != std::errc() || result.ptr != end) return Unreadable(text, what);
+  if (result.ec != std::errc() || result.ptr != end) return NotA(text, what);
   return value;
 }
 
-// Takes `digits` digits off the front of `text` into `value`.
-bool TakeDigits(absl::string_view& text, size_t digits, int& value) {
+// Removes `digits` digits from the front of `text` and sets `value` to their number.
+bool ConsumeDigits(absl::string_view& text, size_t digits, int& value) {
   if (text.size() < digits) return false;
   value = 0;
   for (const char c : text.substr(0, digits)) {
@@ -47,26 +47,26 @@ bool TakeDigits(absl::string_view& text, size_t digits, int& value) {
   return true;
 }
 
-bool TakeFraction(absl::string_view& text, int& nanos) {
+bool ConsumeFraction(absl::string_view& text, int& nanos) {
   nanos = 0;
   if (!absl::ConsumePrefix(&text, ".")) return true;
   size_t digits = 0;
   while (digits < text.size() && absl::ascii_isdigit(text[digits])) ++digits;
-  if (digits == 0 || digits > 9 || !TakeDigits(text, digits, nanos)) return false;
+  if (digits == 0 || digits > 9 || !ConsumeDigits(text, digits, nanos)) return false;
   for (; digits < 9; ++digits) nanos *= 10;
   return true;
 }
 
-// Takes `Z` or `+hh:mm`; `seconds` is how far that is ahead of UTC.
-bool TakeOffset(absl::string_view& text, int& seconds) {
+// Removes `Z` or `+hh:mm` from the front of `text` and sets `seconds` to the offset from UTC.
+bool ConsumeOffset(absl::string_view& text, int& seconds) {
   seconds = 0;
   if (absl::ConsumePrefix(&text, "Z")) return true;
   const bool behind = !text.empty() && text.front() == '-';
   if (!absl::ConsumePrefix(&text, "+") && !absl::ConsumePrefix(&text, "-")) return false;
   int hours = 0;
   int minutes = 0;
-  if (!TakeDigits(text, 2, hours) || !absl::ConsumePrefix(&text, ":") ||
-      !TakeDigits(text, 2, minutes) || hours > 23 || minutes > 59) {
+  if (!ConsumeDigits(text, 2, hours) || !absl::ConsumePrefix(&text, ":") ||
+      !ConsumeDigits(text, 2, minutes) || hours > 23 || minutes > 59) {
     return false;
   }
   seconds = (hours * 60 + minutes) * 60 * (behind ? -1 : 1);
@@ -76,7 +76,7 @@ bool TakeOffset(absl::string_view& text, int& seconds) {
 }  // namespace
 
 std::string FormatDouble(double value) {
-  // Left alone, to_chars takes whichever form is shorter, and writes 100000 as 1e+05.
+  // Without a format, to_chars picks the shorter form and writes 100000 as 1e+05.
   const double size = std::fabs(value);
   const bool plain = size == 0 || (size >= 1e-4 && size < 1e16);
   char text[64];
@@ -101,19 +101,19 @@ std::string FormatStamp(const Timestamp& stamp) {
 absl::StatusOr<Timestamp> ParseStamp(absl::string_view text) {
   absl::string_view rest = text;
   int year, month, day, hour, minute, second, nanos, offset;
-  const bool shaped = TakeDigits(rest, 4, year) && absl::ConsumePrefix(&rest, "-") &&
-                      TakeDigits(rest, 2, month) && absl::ConsumePrefix(&rest, "-") &&
-                      TakeDigits(rest, 2, day) && absl::ConsumePrefix(&rest, "T") &&
-                      TakeDigits(rest, 2, hour) && absl::ConsumePrefix(&rest, ":") &&
-                      TakeDigits(rest, 2, minute) && absl::ConsumePrefix(&rest, ":") &&
-                      TakeDigits(rest, 2, second) && TakeFraction(rest, nanos) &&
-                      TakeOffset(rest, offset) && rest.empty();
-  if (!shaped) return Unreadable(text, "a time such as 2016-08-01T07:00:00Z");
+  const bool shaped = ConsumeDigits(rest, 4, year) && absl::ConsumePrefix(&rest, "-") &&
+                      ConsumeDigits(rest, 2, month) && absl::ConsumePrefix(&rest, "-") &&
+                      ConsumeDigits(rest, 2, day) && absl::ConsumePrefix(&rest, "T") &&
+                      ConsumeDigits(rest, 2, hour) && absl::ConsumePrefix(&rest, ":") &&
+                      ConsumeDigits(rest, 2, minute) && absl::ConsumePrefix(&rest, ":") &&
+                      ConsumeDigits(rest, 2, second) && ConsumeFraction(rest, nanos) &&
+                      ConsumeOffset(rest, offset) && rest.empty();
+  if (!shaped) return NotA(text, "a time such as 2016-08-01T07:00:00Z");
   const absl::CivilSecond civil(year, month, day, hour, minute, second);
-  // CivilSecond makes 1 March of 30 February.
+  // CivilSecond normalizes 30 February to 1 or 2 March.
   if (civil.month() != month || civil.day() != day || civil.hour() != hour ||
       civil.minute() != minute || civil.second() != second) {
-    return Unreadable(text, "a time that the calendar has");
+    return NotA(text, "a valid date and time");
   }
   Timestamp stamp;
   stamp.set_seconds(absl::ToUnixSeconds(absl::FromCivil(civil, absl::UTCTimeZone())) - offset);
@@ -126,7 +126,7 @@ absl::Status SetFromText(const FieldDescriptor& field, absl::string_view text, M
   const Reflection& reflection = *message.GetReflection();
   switch (field.cpp_type()) {
     case FieldDescriptor::CPPTYPE_DOUBLE: {
-      absl::StatusOr<double> value = ParseNumber<double>(text, "a number that a double holds");
+      absl::StatusOr<double> value = ParseNumber<double>(text, "a number in the range of a double");
       if (!value.ok()) return value.status();
       reflection.SetDouble(&message, &field, *value);
       return absl::OkStatus();
@@ -138,10 +138,10 @@ absl::Status SetFromText(const FieldDescriptor& field, absl::string_view text, M
       return absl::OkStatus();
     }
     case FieldDescriptor::CPPTYPE_BOOL: {
-      // Spreadsheets write TRUE.
+      // Spreadsheets write TRUE and FALSE.
       const bool value = absl::EqualsIgnoreCase(text, "true");
       if (!value && !absl::EqualsIgnoreCase(text, "false")) {
-        return Unreadable(text, "true or false");
+        return NotA(text, "true or false");
       }
       reflection.SetBool(&message, &field, value);
       return absl::OkStatus();

@@ -8,38 +8,38 @@
 
 ABSL_FLAG(std::string, target, "127.0.0.1:50051", "import, export: host:port of the service");
 ABSL_FLAG(std::string, tls_ca, "",
-          "import, export: PEM file with the authority that vouches for the service; empty = no "
+          "import, export: PEM file with the CA certificate that verifies the service; empty = no "
           "TLS");
 ABSL_FLAG(std::string, tls_client_cert, "",
-          "import, export: PEM file with our certificate, for a service that asks for one");
-ABSL_FLAG(std::string, tls_client_key, "", "import, export: PEM file with the key to it");
+          "import, export: PEM file with the client certificate (mTLS); empty = none");
+ABSL_FLAG(std::string, tls_client_key, "",
+          "import, export: PEM file with the private key of --tls_client_cert");
 ABSL_FLAG(std::string, token_file, "",
-          "import, export: file with the token for a gateway that asks for one; needs --tls_ca");
+          "import, export: file with the access token for the gateway; requires --tls_ca");
 ABSL_FLAG(std::string, sites, "",
-          "import: CSV file (plain or gzip) with the columns name,location. A site whose name "
-          "exists is used, not made again");
+          "import: CSV file (plain or gzip) with the columns name,location. If a site with the "
+          "name exists, it is used and not created again");
 ABSL_FLAG(std::string, configurations, "",
           "import: CSV file (plain or gzip) with the columns "
           "site_name,battery_vendor,battery_capacity_kwh,battery_max_power_kw,"
-          "production_pv_units,production_bio_units,production_cro_units and, if known, "
+          "production_pv_units,production_bio_units,production_cro_units and optionally "
           "production_pv_kwp,production_cro_kwp");
 ABSL_FLAG(std::string, live_data, "",
           "import: CSV file (plain or gzip) with the columns "
           "site_name,dt_stamp,soc,load_kwh,net_load_kwh,pv_notification,bio_notification,"
-          "cro_notification, or a complete CSV download. An import may be run again: a row is "
-          "stored unless one equal in every "
-          "field is stored already. A row whose values were changed comes in beside the old one; "
-          "rows equal in every field that stand far apart in a file not in the order of time may "
-          "be taken for one when it is run again");
+          "cro_notification, or a complete CSV download. An import may be repeated: a row is "
+          "stored unless an equal entry (the same values in all fields) is stored already. A row "
+          "with changed values is stored as a further entry. If a file is not in the order of "
+          "time and has equal rows far apart, a repeated import may treat them as one row");
 ABSL_FLAG(std::string, site, "",
-          "export: name of the site. import: rows of configurations and live data that are not of "
-          "the site with this name are errors; empty = all sites");
+          "export: name of the site. import: rows of configurations and live data that belong to "
+          "another site are errors; empty = all sites");
 ABSL_FLAG(std::string, site_id, "", "export, import: id of the site, instead of --site");
 ABSL_FLAG(std::string, start_time, "",
           "export: entries at or after this time, such as 2016-08-01T07:00:00Z; empty = all");
 ABSL_FLAG(std::string, end_time, "", "export: entries before this time; empty = all");
 ABSL_FLAG(std::string, output, "",
-          "export: the file to write. An old one is replaced only by a complete new one; empty = "
+          "export: output file. An existing file is replaced only by a complete export; empty = "
           "standard output");
 
 namespace energysites {

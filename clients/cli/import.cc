@@ -18,22 +18,22 @@
 namespace energysites {
 namespace {
 
-// What makes two configurations equal: all that a file says.
+// Configurations are equal if all columns of the file are.
 std::string KeyOf(const v1::Configuration& configuration) {
   return absl::StrCat(configuration.site_id(), ":",
                       WriteRow(configuration, ConfigurationColumns(), ""));
 }
 
-// One import: the three files, one after the other.
+// Imports the three files one after the other.
 class Import {
  public:
   Import(const Connection& connection, SiteIndex sites, Progress& progress)
       : connection_(connection), sites_(std::move(sites)), progress_(progress) {}
 
-  // Refuses configurations and live data of other sites from now on.
+  // Rows of configurations and live data that belong to other sites are errors from now on.
   absl::Status RestrictTo(const SiteChoice& choice);
 
-  // Each stores the rows of `file` that are not stored yet; an error ends the import.
+  // Each method stores the rows of `file` that are not stored yet. An error ends the import.
   absl::Status Sites(CsvFile& file, Counts& counts);
   absl::Status Configurations(CsvFile& file, Counts& counts);
   absl::Status LiveData(CsvFile& file, Counts& counts) {
@@ -41,19 +41,19 @@ class Import {
   }
 
  private:
-  // How often each configuration is stored, and how often it has stood in the file so far.
-  struct Seen {
+  // How often a configuration is stored, and how often it has occurred in the file so far.
+  struct Occurrences {
     int stored = 0;
     int read = 0;
   };
-  using SeenByKey = absl::flat_hash_map<std::string, Seen>;
+  using OccurrencesByKey = absl::flat_hash_map<std::string, Occurrences>;
 
-  absl::StatusOr<SeenByKey> StoredConfigurations();
-  // Prints the faults of a row and counts it as bad.
-  void Refuse(const CsvFile& file, const std::vector<Fault>& faults, Counts& counts);
-  // Counts a row by what became of its create. Only an answer about the row itself is its fault.
-  absl::Status Settle(const grpc::Status& status, const CsvFile& file, int64_t line,
-                      absl::string_view resource, Counts& counts);
+  absl::StatusOr<OccurrencesByKey> StoredConfigurations();
+  // Prints the errors of a row and counts it as bad.
+  void Reject(const CsvFile& file, const std::vector<Fault>& faults, Counts& counts);
+  // Counts a row by the status of its create. Returns the statuses that are not caused by the row.
+  absl::Status CountResult(const grpc::Status& status, const CsvFile& file, int64_t line,
+                           absl::string_view resource, Counts& counts);
 
   const Connection& connection_;
   SiteIndex sites_;
@@ -66,22 +66,22 @@ absl::Status Import::RestrictTo(const SiteChoice& choice) {
   return site.status();
 }
 
-void Import::Refuse(const CsvFile& file, const std::vector<Fault>& faults, Counts& counts) {
+void Import::Reject(const CsvFile& file, const std::vector<Fault>& faults, Counts& counts) {
   ++counts.bad;
   for (const Fault& fault : faults) {
     progress_.Print(absl::StrCat(file.path(), ":", fault.line, ": ", fault.text));
   }
 }
 
-absl::Status Import::Settle(const grpc::Status& status, const CsvFile& file, int64_t line,
-                            absl::string_view resource, Counts& counts) {
+absl::Status Import::CountResult(const grpc::Status& status, const CsvFile& file, int64_t line,
+                                 absl::string_view resource, Counts& counts) {
   switch (status.error_code()) {
     case grpc::StatusCode::OK:
       ++counts.created;
       return absl::OkStatus();
     case grpc::StatusCode::INVALID_ARGUMENT:
     case grpc::StatusCode::NOT_FOUND:
-      Refuse(file, FaultsOf(ToRpcStatus(status), line, resource), counts);
+      Reject(file, FaultsOf(ToRpcStatus(status), line, resource), counts);
       return absl::OkStatus();
     default:
       return ToAbslStatus(status, absl::StrCat("line ", line));
@@ -100,12 +100,12 @@ absl::Status Import::Sites(CsvFile& file, Counts& counts) {
     if (faults.empty()) {
       const auto [first, added] = line_of.emplace(request.site().name(), line);
       if (!added) {
-        faults.push_back({line, absl::StrCat("site.name: stands in line ", first->second,
-                                             " already; a name is a site")});
+        faults.push_back({line, absl::StrCat("site.name: is the same as in line ", first->second,
+                                             "; a name must occur only once")});
       }
     }
     if (!faults.empty()) {
-      Refuse(file, faults, counts);
+      Reject(file, faults, counts);
       continue;
     }
     if (sites_.Contains(request.site().name())) {
@@ -128,14 +128,14 @@ absl::Status Import::Sites(CsvFile& file, Counts& counts) {
             return connection_.sites().GetSite(&context, get, &site);
           });
         });
-    if (status.ok()) sites_.Add(site.name(), {site.id(), /*made_by_this_run=*/true});
-    absl::Status settled = Settle(status, file, line, "site", counts);
-    if (!settled.ok()) return settled;
+    if (status.ok()) sites_.Add(site.name(), {site.id(), /*created_by_this_run=*/true});
+    absl::Status result = CountResult(status, file, line, "site", counts);
+    if (!result.ok()) return result;
   }
 }
 
-absl::StatusOr<Import::SeenByKey> Import::StoredConfigurations() {
-  SeenByKey seen;
+absl::StatusOr<Import::OccurrencesByKey> Import::StoredConfigurations() {
+  OccurrencesByKey seen;
   v1::ListConfigurationsRequest request;
   request.set_page_size(1000);
   do {
@@ -153,7 +153,7 @@ absl::StatusOr<Import::SeenByKey> Import::StoredConfigurations() {
 }
 
 absl::Status Import::Configurations(CsvFile& file, Counts& counts) {
-  absl::StatusOr<SeenByKey> seen = StoredConfigurations();
+  absl::StatusOr<OccurrencesByKey> seen = StoredConfigurations();
   if (!seen.ok()) return seen.status();
   while (true) {
     absl::StatusOr<std::optional<CsvRow>> row = file.Next();
@@ -172,11 +172,11 @@ absl::Status Import::Configurations(CsvFile& file, Counts& counts) {
       }
     }
     if (!faults.empty()) {
-      Refuse(file, faults, counts);
+      Reject(file, faults, counts);
       continue;
     }
     const std::string key = KeyOf(wanted);
-    Seen& times = (*seen)[key];
+    Occurrences& times = (*seen)[key];
     if (++times.read <= times.stored) {
       ++counts.present;
       continue;
@@ -199,12 +199,12 @@ absl::Status Import::Configurations(CsvFile& file, Counts& counts) {
             return connection_.configurations().GetConfiguration(&context, get, &configuration);
           });
         });
-    absl::Status settled = Settle(status, file, line, "configuration", counts);
-    if (!settled.ok()) return settled;
+    absl::Status result = CountResult(status, file, line, "configuration", counts);
+    if (!result.ok()) return result;
   }
 }
 
-// A file of the import: which it is, where, and what is done with it.
+// One of the three files to import.
 struct Part {
   absl::string_view name;
   const std::string& path;
@@ -213,14 +213,14 @@ struct Part {
   std::unique_ptr<CsvFile> file;
 };
 
-// Reads a file on disk to its end, ahead of the import. One that comes through a pipe shows only
-// then whether it is damaged or cut off.
-absl::Status CheckWhole(const CsvFile& file, const std::vector<CsvColumn>& columns) {
+// Reads a regular file to its end to find damage before anything is stored. A pipe cannot be read
+// twice and is checked during the import.
+absl::Status CheckReadable(const CsvFile& file, const std::vector<CsvColumn>& columns) {
   if (!file.is_regular()) return absl::OkStatus();
-  absl::StatusOr<std::unique_ptr<CsvFile>> twin = CsvFile::Open(file.path(), columns);
-  if (!twin.ok()) return twin.status();
+  absl::StatusOr<std::unique_ptr<CsvFile>> copy = CsvFile::Open(file.path(), columns);
+  if (!copy.ok()) return copy.status();
   while (true) {
-    const absl::StatusOr<std::optional<CsvRow>> row = (*twin)->Next();
+    const absl::StatusOr<std::optional<CsvRow>> row = (*copy)->Next();
     if (!row.ok() || !row->has_value()) return row.status();
   }
 }
@@ -248,19 +248,20 @@ int RunImport(const ImportOptions& options, std::ostream& out, std::ostream& err
       {"live_data", options.live_data, LiveDataOrDownloadColumns(), &Import::LiveData, nullptr},
   };
   if (absl::Status valid = CheckChoice(options.site); !valid.ok()) return fail(valid);
-  // A wrong path or header, or a damaged file, is found before anything is stored.
+  // Check all paths, headers and files before anything is stored.
   bool any = false;
   for (Part& part : parts) {
     if (part.path.empty()) continue;
     absl::StatusOr<std::unique_ptr<CsvFile>> file = CsvFile::Open(part.path, part.columns);
     if (!file.ok()) return fail(file.status());
     part.file = *std::move(file);
-    if (absl::Status whole = CheckWhole(*part.file, part.columns); !whole.ok()) return fail(whole);
+    if (absl::Status whole = CheckReadable(*part.file, part.columns); !whole.ok())
+      return fail(whole);
     any = true;
   }
   if (!any) {
     return fail(absl::InvalidArgumentError(
-        "nothing to import; name a file with --sites, --configurations or --live-data"));
+        "nothing to import; specify a file with --sites, --configurations or --live-data"));
   }
   absl::StatusOr<Connection> connection = Connection::Open(options.connection);
   if (!connection.ok()) return fail(connection.status());
@@ -271,7 +272,7 @@ int RunImport(const ImportOptions& options, std::ostream& out, std::ostream& err
   Progress progress(err, options.terminal, absl::Now());
   Import import(*connection, *std::move(sites), progress);
   for (Part& part : parts) {
-    // Not before: the site may be one of the file of sites.
+    // After the sites are imported, because the site may be one of them.
     if (&part == &parts[1] && !options.site.empty()) {
       absl::Status restricted = import.RestrictTo(options.site);
       if (!restricted.ok()) return fail(restricted);
@@ -285,7 +286,7 @@ int RunImport(const ImportOptions& options, std::ostream& out, std::ostream& err
     out << Summary(part, counts, absl::Now() - start) << std::endl;
     if (!status.ok()) {
       fail(status);
-      err << "The import stopped. Run it again to go on where it stopped." << std::endl;
+      err << "The import was interrupted. Run it again to continue." << std::endl;
       return 1;
     }
     if (!part.file->warning().empty()) err << part.file->warning() << std::endl;

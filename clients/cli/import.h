@@ -1,17 +1,18 @@
-// `energy-sites import`: loads CSV files into the service, as its caller.
+// `energy-sites import`: loads CSV files through the public API of the service.
 //
-// An import that was cut off anywhere may be run again with the same files, also after their bad
-// rows were mended, and any number of times: what is stored already is not stored again.
-// - A site is known by its name: one that exists is used, whatever its location.
-// - A configuration or an entry counts as stored if one equal in every field is (in an entry,
-//   `dt_stamp` to the microsecond). So a row whose values were changed comes in beside the old one.
-// - A create that the cut run left under way bears a request id made of its content, so that the
-//   service itself knows it again. This covers the moment between asking what is stored and
-//   storing; it does not depend on how long the service remembers request ids otherwise.
+// An import may be repeated with the same files any number of times, also after it was interrupted
+// or after invalid rows were corrected. Rows that are stored already are not stored again:
+// - A site is identified by its name. An existing site is used, whatever its location.
+// - A configuration or an entry is stored already if all its fields are equal to those of a stored
+//   one (`dt_stamp` of an entry to the microsecond). A row with changed values is therefore stored
+//   as a further one.
+// - A create has a request id derived from its content, so the service recognizes a create that an
+//   interrupted run has left in progress. This covers the time between reading what is stored and
+//   storing. It does not depend on how long the service remembers request ids otherwise.
 //
-// Limits: if rows are equal in every field and stand more than a batch (5,000 rows) and another
-// `dt_stamp` apart, a second run can take them for one. Of two imports at the same time of
-// different files with the same rows, both may store them. A file in the order of time is fastest.
+// Limits: if equal rows are more than a batch (5,000 rows) apart and rows with another `dt_stamp`
+// are between them, a repeated import may treat them as one row. Two concurrent imports of
+// different files that share rows may both store them. A file in the order of time is fastest.
 #pragma once
 
 #include <ostream>
@@ -24,17 +25,17 @@ namespace energysites {
 
 struct ImportOptions {
   ConnectionOptions connection;
-  // Paths of CSV files, plain or gzip; an empty one is left out.
+  // Paths of CSV files, plain or gzip; an empty path is skipped.
   std::string sites;
   std::string configurations;
   std::string live_data;
-  // If not empty, rows of other sites are refused.
+  // If not empty, rows of other sites are errors.
   SiteChoice site;
-  bool terminal = false;  // whether `err` of RunImport is one, to draw a bar on
+  bool terminal = false;  // whether `err` of RunImport is a terminal; enables the progress bar
 };
 
-// Writes a summary to `out`; progress and one line for each fault of a row to `err`. Returns the
-// exit code: 0 if every row is stored, 1 otherwise.
+// Writes a summary to `out`, and progress and one line for each error in a row to `err`. Returns
+// the exit code: 0 if every row is stored, 1 otherwise.
 int RunImport(const ImportOptions& options, std::ostream& out, std::ostream& err);
 
 }  // namespace energysites

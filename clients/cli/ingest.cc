@@ -13,78 +13,79 @@ namespace {
 
 using Stream = grpc::ClientReaderWriter<v1::IngestLiveDataRequest, v1::IngestLiveDataResponse>;
 
-// Enough that the service never waits for us.
+// Enough that the service does not wait for this client.
 constexpr size_t kMaxUnacknowledged = 8;
 
-// Reads a stream on a thread of its own, so that answers never wait for a batch to be sent.
-class Answers {
+// Reads the responses of a stream on its own thread, independently of the writes.
+class ResponseReader {
  public:
-  explicit Answers(Stream& stream)
+  explicit ResponseReader(Stream& stream)
       : thread_([this, &stream] {
           v1::IngestLiveDataResponse answer;
           while (stream.Read(&answer)) {
             const std::lock_guard<std::mutex> lock(mutex_);
-            answers_.push_back(std::move(answer));
+            responses_.push_back(std::move(answer));
             changed_.notify_one();
           }
           const std::lock_guard<std::mutex> lock(mutex_);
-          over_ = true;
+          finished_ = true;
           changed_.notify_one();
         }) {}
-  // The stream must end.
-  ~Answers() { thread_.join(); }
+  // Blocks until the stream ends.
+  ~ResponseReader() { thread_.join(); }
 
-  // The next answer, if there is one; with `wait`, nothing means that the stream is over.
-  std::optional<v1::IngestLiveDataResponse> Take(bool wait) {
+  // Returns the next response, if there is one. With `wait`, blocks until there is one; returns
+  // nothing if the stream has ended.
+  std::optional<v1::IngestLiveDataResponse> Next(bool wait) {
     std::unique_lock<std::mutex> lock(mutex_);
-    if (wait) changed_.wait(lock, [this] { return over_ || !answers_.empty(); });
-    if (answers_.empty()) return std::nullopt;
-    v1::IngestLiveDataResponse answer = std::move(answers_.front());
-    answers_.pop_front();
+    if (wait) changed_.wait(lock, [this] { return finished_ || !responses_.empty(); });
+    if (responses_.empty()) return std::nullopt;
+    v1::IngestLiveDataResponse answer = std::move(responses_.front());
+    responses_.pop_front();
     return answer;
   }
 
  private:
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<v1::IngestLiveDataResponse> answers_;
-  bool over_ = false;
+  std::deque<v1::IngestLiveDataResponse> responses_;
+  bool finished_ = false;
   std::thread thread_;
 };
 
-// What of a session outlives its streams.
+// The state of a session across its streams.
 class Session {
  public:
   Session(const Connection& connection, const std::string& name, const IngestCallbacks& callbacks)
       : connection_(connection), name_(name), callbacks_(callbacks) {}
 
-  // One stream, from its start to its end. `progress` tells whether it was of any use.
+  // Runs one stream from its start to its end. Sets `progress` if a batch was acknowledged.
   grpc::Status Run(grpc::ClientContext& context, bool& progress) {
     const std::unique_ptr<Stream> stream = connection_.live_data().IngestLiveData(&context);
     {
-      Answers answers(*stream);
-      // Ends early only when the stream is over; a cancellation would hide why.
-      Converse(*stream, answers, progress);
-      while (answers.Take(/*wait=*/true).has_value()) continue;
+      ResponseReader responses(*stream);
+      SendBatches(*stream, responses, progress);
+      // Read to the end instead of cancelling, which would hide the status of the stream.
+      while (responses.Next(/*wait=*/true).has_value()) continue;
     }
     return stream->Finish();
   }
 
  private:
-  // Returns when everything is stored, or the stream is over.
-  void Converse(Stream& stream, Answers& answers, bool& progress) {
-    v1::IngestLiveDataRequest hello;
-    hello.mutable_start()->set_session(name_);
-    hello.mutable_start()->set_acknowledged_sequence(acknowledged_);
-    if (!stream.Write(hello)) return;
-    const auto first = answers.Take(/*wait=*/true);
+  // Returns when everything is stored or the stream has ended.
+  void SendBatches(Stream& stream, ResponseReader& responses, bool& progress) {
+    v1::IngestLiveDataRequest start;
+    start.mutable_start()->set_session(name_);
+    start.mutable_start()->set_acknowledged_sequence(acknowledged_);
+    if (!stream.Write(start)) return;
+    const auto first = responses.Next(/*wait=*/true);
     if (!first.has_value()) return;
     if (next_sequence_ == 0) {
-      // What an earlier program stored or was refused is none of ours.
+      // Batches of earlier runs are not batches of `callbacks_`.
       acknowledged_ = first->committed_sequence();
       next_sequence_ = acknowledged_ + 1;
     }
-    Settle(*first);
+    HandleResponse(*first);
     for (const v1::IngestLiveDataRequest& request : unacknowledged_) {
       if (!stream.Write(request)) return;
     }
@@ -94,8 +95,8 @@ class Session {
         stream.WritesDone();
         return;
       }
-      if (const auto answer = answers.Take(/*wait=*/full)) {
-        Settle(*answer);
+      if (const auto response = responses.Next(/*wait=*/full)) {
+        HandleResponse(*response);
         progress = true;
         continue;
       }
@@ -109,10 +110,10 @@ class Session {
     }
   }
 
-  void Settle(const v1::IngestLiveDataResponse& answer) {
+  void HandleResponse(const v1::IngestLiveDataResponse& response) {
     std::map<int64_t, v1::RefusedEntries> refused;
-    for (const v1::RefusedEntries& batch : answer.refused()) refused[batch.sequence()] = batch;
-    while (acknowledged_ < answer.committed_sequence() && !unacknowledged_.empty()) {
+    for (const v1::RefusedEntries& batch : response.refused()) refused[batch.sequence()] = batch;
+    while (acknowledged_ < response.committed_sequence() && !unacknowledged_.empty()) {
       ++acknowledged_;
       unacknowledged_.pop_front();
       callbacks_.stored(refused[acknowledged_]);
@@ -125,7 +126,7 @@ class Session {
   std::deque<v1::IngestLiveDataRequest> unacknowledged_;
   int64_t acknowledged_ = 0;
   int64_t next_sequence_ = 0;  // 0 until the session is open.
-  bool ended_ = false;         // Whether `next` has no more.
+  bool ended_ = false;         // Whether `next` has returned nothing.
 };
 
 }  // namespace
@@ -139,11 +140,11 @@ absl::Status Ingest(const Connection& connection, const std::string& name,
     const grpc::Status called = connection.Call([&](grpc::ClientContext& context) {
       progress = false;
       ended = session.Run(context, progress);
-      // After every step forward patience begins anew.
+      // After progress the retry timeout starts again.
       return progress ? grpc::Status::OK : ended;
     });
     if (!called.ok()) return ToAbslStatus(called, "the entries cannot be stored");
-  } while (MayPass(ended));
+  } while (IsRetryable(ended));
   return ended.ok() ? absl::OkStatus() : ToAbslStatus(ended, "the entries cannot be stored");
 }
 

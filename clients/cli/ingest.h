@@ -1,4 +1,4 @@
-// Sends batches of live data through the service's ingest stream, each once whatever breaks.
+// Stores batches of live data exactly once through IngestLiveData.
 #pragma once
 
 #include <functional>
@@ -11,19 +11,18 @@
 
 namespace energysites {
 
-// Both are called by the thread that called Ingest.
+// Both run on the thread that called Ingest.
 struct IngestCallbacks {
-  // The next batch, its sequence not set yet; nothing at the end. First called when no earlier
-  // stream of the session can store anything any more.
+  // Returns the next batch without its sequence number; nothing at the end. First called when no
+  // earlier stream of the session can store entries any more.
   std::function<std::optional<v1::IngestBatch>()> next;
-  // A batch of `next` is on disk, but for `refused`. In the order of the batches.
+  // Called for each batch, in order, when it is on disk. The entries in `refused` are not stored.
   std::function<void(const v1::RefusedEntries& refused)> stored;
 };
 
-// Goes on with the session `name` or makes it, until all batches are stored. A stream that breaks
-// is opened again, as Connection::Call makes calls again. Returns what a stream failed with that
-// is not worth another try; batches up to the last `stored` are on disk then, and later ones may
-// be.
+// Opens or continues the session `name` and stores all batches. A failed stream is opened again
+// under the conditions of Connection::Call. Returns the first status that is not retried: batches
+// up to the last call of `stored` are on disk then, and later batches may be.
 absl::Status Ingest(const Connection& connection, const std::string& name,
                     const IngestCallbacks& callbacks);
 

@@ -65,7 +65,7 @@ absl::StatusOr<size_t> InputFile::ReadMembers(char* data, size_t size) {
     if (ahead().empty()) {
       return absl::DataLossError(absl::StrCat(
           path_, ": byte ", offset(), ": the file ends inside the gzip member that begins at byte ",
-          member_offset_, "; it was cut off: copy or download it again"));
+          member_offset_, "; it is truncated: copy or download it again"));
     }
     zlib_.next_in = reinterpret_cast<Bytef*>(&buffer_[position_]);
     zlib_.avail_in = static_cast<uInt>(ahead().size());
@@ -97,14 +97,14 @@ absl::StatusOr<bool> InputFile::BeginMember() {
     if (absl::StartsWith(ahead(), kGzipMagic)) {
       return absl::DataLossError(absl::StrCat(
           path_, ": byte ", offset(),
-          ": zero bytes stand before the gzip member that begins here; "
-          "copy or download the file again, or remove the zero bytes if nothing was there"));
+          ": zero bytes before the gzip member that begins here; "
+          "copy or download the file again, or remove the zero bytes if no data is missing"));
     }
     if (ahead().front() != '\0') {
       return absl::DataLossError(absl::StrCat(
           path_, ": byte ", offset(),
-          " belongs to no gzip member, although the file begins with one; compress the whole file, "
-          "or remove what follows the last member"));
+          " is not part of a gzip member, but the file begins with one; compress the whole file, "
+          "or remove the bytes after the last member"));
     }
     position_ += std::min(ahead().find_first_not_of('\0'), ahead().size());
     if (absl::Status status = Fill(kGzipMagic.size()); !status.ok()) return status;
@@ -112,8 +112,8 @@ absl::StatusOr<bool> InputFile::BeginMember() {
   return false;
 }
 
-absl::Status InputFile::Fill(size_t least) {
-  while (ahead().size() < least) {
+absl::Status InputFile::Fill(size_t min_bytes) {
+  while (ahead().size() < min_bytes) {
     buffer_.erase(0, position_);
     position_ = 0;
     const size_t kept = buffer_.size();

@@ -1,4 +1,4 @@
-// Reads a file, plain or gzip, and accounts for each of its bytes.
+// Reads a plain or gzip file and detects truncation and trailing data.
 #pragma once
 
 #include <zlib.h>
@@ -15,37 +15,37 @@
 
 namespace energysites {
 
-// A file that begins with the magic number of gzip is one or more gzip members; their contents are
-// read one after the other. As in gzip(1), only zero bytes may follow the last member. Not
+// A file that begins with the gzip magic number consists of one or more gzip members; their
+// contents are concatenated. As in gzip(1), only zero bytes may follow the last member. Not
 // thread-safe.
 class InputFile {
  public:
-  // NOT_FOUND if `path` cannot be opened.
+  // Returns NOT_FOUND if `path` cannot be opened.
   static absl::StatusOr<std::unique_ptr<InputFile>> Open(std::string path);
   ~InputFile();
   InputFile(const InputFile&) = delete;
   InputFile& operator=(const InputFile&) = delete;
 
-  // Reads at most `size` bytes of the content into `data`, and returns how many; 0 at the end.
-  // DATA_LOSS, with the offset in the file, for a read error, a member that is damaged or cut off,
-  // and bytes that belong to no member.
+  // Reads at most `size` bytes of the content into `data` and returns their number; 0 at the end.
+  // Returns DATA_LOSS, with the offset in the file, for a read error, a damaged or truncated
+  // member, and bytes that are not part of a member.
   absl::StatusOr<size_t> Read(char* data, size_t size);
 
   const std::string& path() const { return path_; }
-  // A file on disk, which can be opened again.
+  // Whether the file is a regular file, which can be opened again.
   bool is_regular() const { return is_regular_; }
-  // How much of the file has been read, 0 to 1; 0 where its size is not known (a pipe).
+  // The fraction of the file that has been read, 0 to 1; 0 if its size is unknown (a pipe).
   double fraction_read() const;
 
  private:
   InputFile(std::string path, int file) : path_(std::move(path)), file_(file) {}
   absl::StatusOr<size_t> ReadMembers(char* data, size_t size);
-  // Whether there is another member; it is begun then.
+  // Starts the next member; returns false if there is none.
   absl::StatusOr<bool> BeginMember();
-  // Reads until at least `least` bytes are there, or all that are left.
-  absl::Status Fill(size_t least);
+  // Reads until at least `min_bytes` bytes are buffered, or to the end of the file.
+  absl::Status Fill(size_t min_bytes);
   absl::string_view ahead() const { return absl::string_view(buffer_).substr(position_); }
-  // Of the next byte of `ahead`.
+  // The offset in the file of the first byte of `ahead`.
   int64_t offset() const { return bytes_read_ - static_cast<int64_t>(ahead().size()); }
 
   const std::string path_;

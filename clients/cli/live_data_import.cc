@@ -26,11 +26,11 @@ using google::protobuf::util::TimeUtil;
 
 constexpr absl::string_view kResource = "live_data_entry";
 constexpr int kBatchRows = 5000;
-constexpr int kMaxEntries = 10000;  // what a call may carry
-// At once; few enough to leave the service to others.
-constexpr size_t kBatchesCompared = 4;
+constexpr int kMaxEntries = 10000;  // of a batch, by the contract
+// Few, so that other clients are not delayed.
+constexpr size_t kMaxConcurrentComparisons = 4;
 
-// Seconds, first and last, in which a site has entries in a batch.
+// The range of `dt_stamp` of a site in a batch, in seconds, both inclusive.
 struct Range {
   int64_t first = 0;
   int64_t last = 0;
@@ -38,38 +38,39 @@ struct Range {
 
 struct Batch {
   int64_t rows = 0;
-  int64_t unreadable = 0;  // of these; what is wrong with them is in `faults`
+  int64_t unreadable = 0;  // number of these rows that have `faults`
   std::vector<Fault> faults;
   v1::IngestBatch request;
-  int entries = 0;                 // sent of `request`
-  std::vector<int64_t> lines;      // of request.entries
-  std::map<int64_t, Range> older;  // the sites that may have entries of an earlier run
-  double fraction_read = 0;        // of the file, at this batch's end
+  int entries = 0;             // number of entries sent
+  std::vector<int64_t> lines;  // by index in request.entries
+  // By site that may have entries of an earlier run: where to compare with the stored entries.
+  std::map<int64_t, Range> compared_ranges;
+  double fraction_read = 0;  // of the file, at the end of this batch
 };
 
-// A batch whose new entries are known: what is left of it is to be stored.
-struct Compared {
+// A batch without the entries that were already stored.
+struct ComparedBatch {
   Batch batch;
   int64_t present = 0;
   absl::Status status;
 };
 
-// What makes two entries equal: all that a file says, the stamp as fine as it is stored. Not the
-// message's bytes, which hold what the service set, and what a newer one may add.
+// Entries are equal if all columns of the file are, with `dt_stamp` truncated to microseconds. The
+// serialized message cannot be compared: it has output fields, and a newer service may add fields.
 std::string KeyOf(v1::LiveDataEntry entry) {
   google::protobuf::Timestamp& stamp = *entry.mutable_dt_stamp();
   stamp.set_nanos(stamp.nanos() / 1000 * 1000);
   return absl::StrCat(entry.site_id(), ":", WriteRow(entry, LiveDataColumns(), ""));
 }
 
-// Counts the stored entries of a site that are keys of `stored`.
+// Increments the count in `stored` of each stored entry of the site whose key is in `stored`.
 grpc::Status CountStored(const Connection& connection, int64_t site_id, Range range,
                          absl::flat_hash_map<std::string, int>& stored) {
   v1::ListLiveDataEntriesRequest request;
   request.set_site_id(site_id);
   request.set_page_size(1000);
   request.set_order_by("dt_stamp");
-  // A bound that the service would refuse bounds nothing.
+  // A bound outside the valid range of a timestamp is omitted.
   if (range.first >= TimeUtil::kTimestampMinSeconds) {
     request.mutable_start_time()->set_seconds(range.first);
   }
@@ -81,7 +82,7 @@ grpc::Status CountStored(const Connection& connection, int64_t site_id, Range ra
     const grpc::Status status = connection.Call([&](grpc::ClientContext& context) {
       return connection.live_data().ListLiveDataEntries(&context, request, &page);
     });
-    // Nothing is stored of a site that is not there; its entries are refused when they are sent.
+    // An unknown site has no stored entries. The service rejects its entries when they are sent.
     if (status.error_code() == grpc::StatusCode::NOT_FOUND) return grpc::Status::OK;
     if (!status.ok()) return status;
     for (v1::LiveDataEntry& entry : *page.mutable_live_data_entries()) {
@@ -93,16 +94,16 @@ grpc::Status CountStored(const Connection& connection, int64_t site_id, Range ra
   return grpc::Status::OK;
 }
 
-// Takes the entries that are stored out of `batch`, and returns how many.
+// Removes the stored entries from `batch` and returns their number.
 absl::StatusOr<int64_t> RemoveStored(const Connection& connection, Batch& batch) {
-  if (batch.older.empty()) return 0;
+  if (batch.compared_ranges.empty()) return 0;
   absl::flat_hash_map<std::string, int> stored;
   std::vector<std::string> keys;
   for (const v1::LiveDataEntry& entry : batch.request.entries()) {
     keys.push_back(KeyOf(entry));
-    if (batch.older.count(entry.site_id()) != 0) stored.emplace(keys.back(), 0);
+    if (batch.compared_ranges.count(entry.site_id()) != 0) stored.emplace(keys.back(), 0);
   }
-  for (const auto& [site_id, range] : batch.older) {
+  for (const auto& [site_id, range] : batch.compared_ranges) {
     const grpc::Status status = CountStored(connection, site_id, range, stored);
     if (!status.ok()) return ToAbslStatus(status, "the stored entries cannot be listed");
   }
@@ -122,8 +123,8 @@ absl::StatusOr<int64_t> RemoveStored(const Connection& connection, Batch& batch)
   return removed;
 }
 
-Compared Compare(const Connection& connection, Batch batch) {
-  Compared compared;
+ComparedBatch Compare(const Connection& connection, Batch batch) {
+  ComparedBatch compared;
   const absl::StatusOr<int64_t> present = RemoveStored(connection, batch);
   compared.status = present.status();
   if (present.ok()) compared.present = *present;
@@ -131,7 +132,7 @@ Compared Compare(const Connection& connection, Batch batch) {
   return compared;
 }
 
-// Adds `row` to `batch`, as an entry or as faults.
+// Adds `row` to `batch` as an entry or as errors.
 void AddRow(const CsvRow& row, const SiteIndex& sites, Batch& batch) {
   ++batch.rows;
   v1::LiveDataEntry entry;
@@ -152,9 +153,9 @@ void AddRow(const CsvRow& row, const SiteIndex& sites, Batch& batch) {
     return;
   }
   entry.set_site_id(site->id);
-  if (!site->made_by_this_run) {
+  if (!site->created_by_this_run) {
     const int64_t seconds = entry.dt_stamp().seconds();
-    Range& range = batch.older.emplace(site->id, Range{seconds, seconds}).first->second;
+    Range& range = batch.compared_ranges.emplace(site->id, Range{seconds, seconds}).first->second;
     range.first = std::min(range.first, seconds);
     range.last = std::max(range.last, seconds);
   }
@@ -162,22 +163,22 @@ void AddRow(const CsvRow& row, const SiteIndex& sites, Batch& batch) {
   batch.lines.push_back(row.line);
 }
 
-// Whether a batch ends before `next`. Batches end at the same rows in every run; rows of one
-// moment stay together, because equal rows of two batches could not be told apart later.
+// Whether a batch ends before `next`. Batches end at the same rows in every run. Rows with the same
+// `dt_stamp` are in one batch, because equal rows in two batches cannot be distinguished later.
 bool EndsBefore(const Batch& batch, const CsvRow& last, const CsvRow& next) {
   if (batch.rows < kBatchRows) return false;
   if (batch.rows >= kMaxEntries || !last.status.ok() || !next.status.ok()) return true;
-  constexpr size_t kStamp = 1;  // its place in LiveDataColumns
+  constexpr size_t kStamp = 1;  // index in LiveDataColumns
   return last.fields[kStamp] != next.fields[kStamp];
 }
 
-// The same for each run with a file, so that a run takes the session of an earlier one over, which
-// then stores no more.
+// The same name for every run with a file: a run takes over the session of an earlier run, which
+// then cannot store further entries.
 std::string SessionOf(const Batch& first) {
   return absl::StrCat("import-", RequestId(first.request.SerializeAsString(), 0));
 }
 
-// One file on its way: read, compared with what is stored, several batches at a time, and sent.
+// Reads one file, compares several batches at a time with the stored entries, and sends the rest.
 class LiveDataImport {
  public:
   LiveDataImport(const Connection& connection, const SiteIndex& sites, CsvFile& file,
@@ -190,20 +191,20 @@ class LiveDataImport {
     const absl::Status sent =
         Ingest(connection_, SessionOf(next_batch_),
                {[this] { return Next(); },
-                [this](const v1::RefusedEntries& refused) { Settle(refused); }});
+                [this](const v1::RefusedEntries& refused) { HandleStored(refused); }});
     failed_.Update(sent);
     return failed_;
   }
 
  private:
-  // The next rows of the file; none at its end.
+  // Returns the next rows of the file; an empty batch at its end.
   Batch Read();
-  // What is left of the next batch of which anything is left.
+  // Returns the next batch that has new entries; nothing at the end.
   std::optional<v1::IngestBatch> Next();
-  // The oldest batch that was sent is stored, but for `refused`.
-  void Settle(const v1::RefusedEntries& refused);
-  // Counts a batch that is done, and prints the faults of its rows.
-  void Tell(const Batch& batch, const v1::RefusedEntries& refused);
+  // Called when the oldest sent batch is stored, without the entries in `refused`.
+  void HandleStored(const v1::RefusedEntries& refused);
+  // Counts a finished batch and prints the errors of its rows.
+  void Report(const Batch& batch, const v1::RefusedEntries& refused);
 
   const Connection& connection_;
   const SiteIndex& sites_;
@@ -211,9 +212,9 @@ class LiveDataImport {
   Progress& progress_;
   Counts& counts_;
   absl::Status failed_;
-  std::optional<CsvRow> last_row_, next_row_;  // The next one is read, but in no batch yet.
+  std::optional<CsvRow> last_row_, next_row_;  // `next_row_` is read, but not in a batch yet.
   Batch next_batch_;
-  std::deque<std::future<Compared>> compared_;
+  std::deque<std::future<ComparedBatch>> compared_;
   std::deque<Batch> sent_;  // Without their entries.
 };
 
@@ -222,7 +223,7 @@ Batch LiveDataImport::Read() {
   while (failed_.ok()) {
     if (!next_row_.has_value()) {
       absl::StatusOr<std::optional<CsvRow>> row = file_.Next();
-      // A broken file keeps nobody from what was read before.
+      // The rows before a read error are still stored.
       failed_.Update(row.status());
       if (!row.ok() || !row->has_value()) break;
       next_row_ = **std::move(row);
@@ -237,13 +238,13 @@ Batch LiveDataImport::Read() {
 
 std::optional<v1::IngestBatch> LiveDataImport::Next() {
   while (true) {
-    while (next_batch_.rows > 0 && compared_.size() < kBatchesCompared) {
+    while (next_batch_.rows > 0 && compared_.size() < kMaxConcurrentComparisons) {
       compared_.push_back(std::async(std::launch::async, Compare, std::cref(connection_),
                                      std::exchange(next_batch_, Batch())));
       next_batch_ = Read();
     }
     if (compared_.empty()) return std::nullopt;
-    Compared compared = compared_.front().get();
+    ComparedBatch compared = compared_.front().get();
     compared_.pop_front();
     if (!compared.status.ok()) {
       failed_ = compared.status;
@@ -255,21 +256,21 @@ std::optional<v1::IngestBatch> LiveDataImport::Next() {
     compared.batch.entries = request.entries_size();
     sent_.push_back(std::move(compared.batch));
     if (request.entries_size() > 0) return request;
-    // Nothing to send, but its faults come in the order of the file.
-    if (sent_.size() == 1) Settle({});
+    // Nothing to send, but its errors are printed in the order of the file.
+    if (sent_.size() == 1) HandleStored({});
   }
 }
 
-void LiveDataImport::Settle(const v1::RefusedEntries& refused) {
-  Tell(sent_.front(), refused);
+void LiveDataImport::HandleStored(const v1::RefusedEntries& refused) {
+  Report(sent_.front(), refused);
   sent_.pop_front();
   while (!sent_.empty() && sent_.front().entries == 0) {
-    Tell(sent_.front(), {});
+    Report(sent_.front(), {});
     sent_.pop_front();
   }
 }
 
-void LiveDataImport::Tell(const Batch& batch, const v1::RefusedEntries& refused) {
+void LiveDataImport::Report(const Batch& batch, const v1::RefusedEntries& refused) {
   std::vector<Fault> faults = batch.faults;
   for (const auto& [index, failure] : refused.failed_entries()) {
     const std::vector<Fault> found = FaultsOf(failure, batch.lines.at(index), kResource);
@@ -283,7 +284,7 @@ void LiveDataImport::Tell(const Batch& batch, const v1::RefusedEntries& refused)
   const int listed = refused.failed_entries_size();
   if (listed < refused.failed_count()) {
     progress_.Print(absl::StrCat(file_.path(), ":", batch.lines.front(), " to ", batch.lines.back(),
-                                 ": ", refused.failed_count() - listed, " more rows are bad"));
+                                 ": ", refused.failed_count() - listed, " more bad rows"));
   }
   counts_.rows += batch.rows;
   counts_.created += batch.entries - refused.failed_count();

@@ -1,4 +1,4 @@
-// Brings the rows of a live data file into the service, several batches at a time.
+// Imports a file of live data, several batches at a time.
 #pragma once
 
 #include "absl/status/status.h"
@@ -10,9 +10,9 @@
 
 namespace energysites {
 
-// Stores what is not yet stored (see import.h) and prints the faults of the others, in the order
-// of the file. On an error the rows up to some point are stored, and those counted so far are in
-// `counts`.
+// Stores the rows that are not stored yet (see import.h). Prints the errors of invalid rows in the
+// order of the file. After an error a leading part of the rows is stored, and `counts` has the rows
+// counted so far.
 absl::Status ImportLiveData(const Connection& connection, const SiteIndex& sites, CsvFile& file,
                             Progress& progress, Counts& counts);
 

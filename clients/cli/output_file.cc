@@ -22,22 +22,22 @@ namespace {
 constexpr size_t kBufferBytes = 64 << 10;
 constexpr int kStopSignals[] = {SIGINT, SIGTERM, SIGHUP};
 
-// The temporary file, for the signal handler.
-char temporary_of_process[4096];
+// The path of the temporary file, read by the signal handler.
+char temporary_path[4096];
 
-void RemoveTemporaryAndStop(int signal) {
-  unlink(temporary_of_process);
-  // The default action, which SA_RESETHAND has restored, once this handler returns.
+void RemoveTemporaryAndExit(int signal) {
+  unlink(temporary_path);
+  // Runs the default action, which SA_RESETHAND has restored, when this handler returns.
   raise(signal);
 }
 
 void RemoveTemporaryOnSignal(const std::string& temporary) {
-  std::snprintf(temporary_of_process, sizeof(temporary_of_process), "%s", temporary.c_str());
+  std::snprintf(temporary_path, sizeof(temporary_path), "%s", temporary.c_str());
   for (const int signal : kStopSignals) {
     struct sigaction action = {};
     sigaction(signal, nullptr, &action);
     if (action.sa_handler == SIG_IGN) continue;  // as under nohup
-    action.sa_handler = RemoveTemporaryAndStop;
+    action.sa_handler = RemoveTemporaryAndExit;
     action.sa_flags = SA_RESETHAND;
     sigaction(signal, &action, nullptr);
   }
@@ -51,10 +51,10 @@ std::filesystem::path FolderOf(const std::filesystem::path& path) {
   return path.has_parent_path() ? path.parent_path() : ".";
 }
 
-// `path` with symbolic links at its end followed, also one to a file that does not exist yet;
-// nothing for a name of an open descriptor, such as /dev/stdout.
+// Returns `path` after following symbolic links of its last component, including links to files
+// that do not exist yet. Returns nothing for the name of a descriptor, such as /dev/stdout.
 absl::StatusOr<std::optional<std::string>> Resolve(const std::string& path) {
-  constexpr int kMaxLinks = 40;  // as the kernel
+  constexpr int kMaxLinks = 40;  // the limit of Linux
   std::filesystem::path target = path;
   for (int links = 0; links <= kMaxLinks; ++links) {
     std::error_code error;
@@ -110,7 +110,7 @@ OutputFile::~OutputFile() {
 }
 
 absl::StatusOr<std::unique_ptr<OutputFile>> OutputFile::Open(const std::string& path) {
-  // A write beyond the limit of a file's size then fails instead of ending the process.
+  // A write beyond the file size limit then fails instead of ending the process.
   signal(SIGXFSZ, SIG_IGN);
   struct stat old = {};
   const bool exists = stat(path.c_str(), &old) == 0;
@@ -121,12 +121,12 @@ absl::StatusOr<std::unique_ptr<OutputFile>> OutputFile::Open(const std::string& 
     target = *std::move(resolved);
   }
   if (!target.has_value()) {
-    // Appends, so that what others wrote to the same file before stays there.
+    // Appends, so that earlier output of other programs to the same file is kept.
     const int file = open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
     if (file < 0) return ErrorOf(path, "cannot be written", errno);
     return std::unique_ptr<OutputFile>(new OutputFile(path, file, path, ""));
   }
-  // A rename would replace a file that is write-protected.
+  // A rename would also replace a write-protected file.
   if (exists && faccessat(AT_FDCWD, target->c_str(), W_OK, AT_EACCESS) != 0) {
     return ErrorOf(path, "cannot be written", errno);
   }
@@ -134,15 +134,15 @@ absl::StatusOr<std::unique_ptr<OutputFile>> OutputFile::Open(const std::string& 
   const std::string temporary =
       absl::StrCat(folder, "/.energy-sites-export-", absl::Hex(std::random_device()()), ".tmp");
   RemoveTemporaryOnSignal(temporary);
-  // Not readable for others before it has the mode of the old file.
+  // Not readable by other users until it has the mode of the old file.
   const int file = open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
                         exists ? S_IRUSR | S_IWUSR : 0666);
   if (file < 0) {
-    return ErrorOf(path, absl::StrCat("no file can be made in ", folder), errno);
+    return ErrorOf(path, absl::StrCat("cannot create a file in ", folder), errno);
   }
   std::unique_ptr<OutputFile> output(new OutputFile(path, file, *target, temporary));
   if (exists) {
-    // Only root may give a file away; others keep what they may.
+    // Only root may change the owner. Without the old group, the group gets no access.
     if (fchown(file, old.st_uid, old.st_gid) != 0 && fchown(file, -1, old.st_gid) != 0) {
       old.st_mode &= ~static_cast<mode_t>(S_IRWXG);
     }
@@ -167,7 +167,7 @@ absl::Status OutputFile::Commit() {
     return ErrorOf(path_, "cannot be replaced", errno);
   }
   renamed_ = true;
-  // The rename itself is on disk once the folder is.
+  // The rename is durable when the folder is synced.
   const int folder = open(FolderOf(target_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   const bool synced = folder >= 0 && fsync(folder) == 0;
   const int error = errno;

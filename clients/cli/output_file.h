@@ -1,4 +1,4 @@
-// The file that `export` writes: the whole of it, or the old one as it was.
+// The output file of `export`, which is replaced atomically.
 #pragma once
 
 #include <memory>
@@ -11,34 +11,35 @@
 
 namespace energysites {
 
-// Writes a temporary file in the folder of its target and renames it at the end. A target that is
-// a symbolic link stays one; the file that it points to is replaced. The new file keeps mode, owner
-// and group of the old one, as far as this process may set them. What is not a regular file (a
-// device, a pipe) and what is named by a descriptor (/dev/stdout) is written directly.
+// Writes a temporary file in the folder of the target and renames it at the end. If the target is a
+// symbolic link, the link stays and the file that it points to is replaced. The new file gets the
+// mode, owner and group of the old one, as far as this process may set them. A target that is not a
+// regular file (a device, a pipe) or that is the name of a descriptor (/dev/stdout) is written
+// directly.
 //
-// SIGINT, SIGTERM and SIGHUP remove the temporary file before they end the process; so at most one
-// object at a time. Not thread-safe.
+// On SIGINT, SIGTERM and SIGHUP the temporary file is removed before the process ends. There may
+// therefore be at most one object at a time. Not thread-safe.
 class OutputFile {
  public:
-  // Leaves the target as it is. UNAVAILABLE if it could not be written or replaced.
+  // Does not change the target. Returns UNAVAILABLE if it cannot be written or replaced.
   static absl::StatusOr<std::unique_ptr<OutputFile>> Open(const std::string& path);
-  // Removes the temporary file, if it is still there.
+  // Removes the temporary file unless it was committed.
   ~OutputFile();
   OutputFile(const OutputFile&) = delete;
   OutputFile& operator=(const OutputFile&) = delete;
 
-  // No longer good() once the file cannot be written.
+  // Not good() after a failed write.
   std::ostream& stream() { return stream_; }
 
-  // Why the stream is not good; OK if it is.
+  // OK if the stream is good, otherwise the error of the failed write.
   absl::Status status() const;
 
-  // Writes all of the stream to the disk and puts the file in place of the old one. After an error
-  // the old file is as it was, unless the error says otherwise.
+  // Syncs the file to disk and renames it to the target. After an error the target is unchanged,
+  // unless the error says otherwise.
   absl::Status Commit();
 
  private:
-  // Buffers and writes to a descriptor.
+  // A buffer that writes to a descriptor.
   class Buffer : public std::streambuf {
    public:
     explicit Buffer(int file);
@@ -58,9 +59,9 @@ class OutputFile {
 
   OutputFile(std::string path, int file, std::string target, std::string temporary);
 
-  const std::string path_;       // as given
+  const std::string path_;       // as specified
   const std::string target_;     // without symbolic links
-  const std::string temporary_;  // empty where the target is written directly
+  const std::string temporary_;  // empty if the target is written directly
   Buffer buffer_;
   std::ostream stream_;
   bool renamed_ = false;

@@ -7,8 +7,8 @@ namespace energysites {
 namespace {
 
 constexpr int kBarWidth = 30;
-constexpr absl::Duration kRedraw = absl::Milliseconds(100);
-constexpr absl::Duration kLineEvery = absl::Seconds(2);
+constexpr absl::Duration kRedrawInterval = absl::Milliseconds(100);
+constexpr absl::Duration kLineInterval = absl::Seconds(2);
 
 }  // namespace
 
@@ -25,7 +25,7 @@ Progress::Progress(std::ostream& out, bool terminal, absl::Time start)
 void Progress::Restart(absl::Time start) { start_ = drawn_ = start; }
 
 void Progress::Update(int64_t rows, double fraction, absl::Time now) {
-  if (now - drawn_ < (terminal_ ? kRedraw : kLineEvery)) return;
+  if (now - drawn_ < (terminal_ ? kRedrawInterval : kLineInterval)) return;
   drawn_ = now;
   const double seconds = absl::ToDoubleSeconds(now - start_);
   std::string text = absl::StrCat(WithCommas(rows), " rows, ",

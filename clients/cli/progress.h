@@ -1,4 +1,4 @@
-// Shows how far an import is: a bar that redraws itself on a terminal, a line now and then else.
+// Shows the progress of an import: as a bar on a terminal, otherwise as a line every two seconds.
 #pragma once
 
 #include <cstdint>
@@ -16,17 +16,17 @@ std::string WithCommas(int64_t number);
 // Not thread-safe.
 class Progress {
  public:
-  // `out` must outlive this.
+  // `out` must outlive this object.
   Progress(std::ostream& out, bool terminal, absl::Time start);
 
-  // Begins anew, for the next file.
+  // Resets the rate for the next file.
   void Restart(absl::Time start);
 
-  // Shows `rows` rows done, `fraction` (0 to 1) of the file; 0 where that is not known. Draws
-  // only when the last drawing is old enough.
+  // Shows that `rows` rows are done, `fraction` (0 to 1) of the file; 0 if unknown. Draws at most
+  // once per interval.
   void Update(int64_t rows, double fraction, absl::Time now);
 
-  // Writes a line of text without leaving half of the bar beside it.
+  // Removes the bar and writes a line of text.
   void Print(absl::string_view line);
 
   // Removes the bar.

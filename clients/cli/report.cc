@@ -8,7 +8,7 @@
 namespace energysites {
 namespace {
 
-// `entries[499].soc` and `soc` as `live_data_entry.soc`: the line number says which entry.
+// Returns `live_data_entry.soc` for `entries[499].soc` and for `soc`.
 std::string PathIn(absl::string_view path, absl::string_view resource) {
   if (absl::StartsWith(path, "entries[")) {
     const size_t end = path.find("].");

@@ -1,4 +1,4 @@
-// What is wrong with which line of a file.
+// Errors in the rows of a file.
 #pragma once
 
 #include <google/rpc/status.pb.h>
@@ -16,7 +16,7 @@ struct Fault {
   std::string text;
 };
 
-// What became of the rows of one file.
+// The number of rows of one file, by result.
 struct Counts {
   int64_t rows = 0;
   int64_t created = 0;
@@ -24,8 +24,9 @@ struct Counts {
   int64_t bad = 0;
 };
 
-// The faults that `status` finds in the row at `line`: one for each violation, whose path is made
-// to begin with `resource` (`live_data_entry.soc`), or the status's own text if it has none.
+// Returns the errors in `status` for the row at `line`: one for each violation, with a path that
+// begins with `resource` (`live_data_entry.soc`); the message of the status if it has no
+// violations.
 std::vector<Fault> FaultsOf(const google::rpc::Status& status, int64_t line,
                             absl::string_view resource);
 

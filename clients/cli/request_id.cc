@@ -9,7 +9,7 @@
 namespace energysites {
 namespace {
 
-// FNV-1a of 128 bits; absl::Hash differs from process to process.
+// 128-bit FNV-1a; absl::Hash differs between processes.
 absl::uint128 Hash(absl::string_view content) {
   constexpr absl::uint128 kPrime = absl::MakeUint128(0x0000000001000000, 0x000000000000013B);
   absl::uint128 hash = absl::MakeUint128(0x6C62272E07BB0142, 0x62B821756295C58D);

@@ -1,4 +1,4 @@
-// Request ids that an interrupted import finds again.
+// Reproducible request ids, so that a repeated import uses the same ones.
 #pragma once
 
 #include <string>
@@ -7,8 +7,8 @@
 
 namespace energysites {
 
-// A UUID (version 8) that depends on `content` and `generation` alone, the same in every run and
-// on every machine. Its 122 bits are a hash against accidents, not against an attacker.
+// Returns a UUID (version 8) that depends only on `content` and `generation`, the same in every
+// process and on every machine. Its 122 bits are not a cryptographic hash.
 std::string RequestId(absl::string_view content, int generation);
 
 }  // namespace energysites

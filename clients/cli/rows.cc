@@ -9,7 +9,7 @@
 namespace energysites {
 namespace {
 
-// Null for `site_name`, which is no field.
+// Returns null for `site_name`, which is not a field.
 const google::protobuf::FieldDescriptor* FieldOf(const CsvColumn& column,
                                                  const google::protobuf::Message& message) {
   return message.GetDescriptor()->FindFieldByName(std::string(column.name));
@@ -47,15 +47,15 @@ const std::vector<CsvColumn>& LiveDataColumns() {
 const std::vector<CsvColumn>& LiveDataOrDownloadColumns() {
   static const auto& columns = *new std::vector<CsvColumn>([] {
     std::vector<CsvColumn> all = LiveDataColumns();
-    all[kSiteNameColumn].kind = CsvColumn::kOfOthers;
-    all.push_back({"site_id", /*required=*/true, CsvColumn::kOfDownloads});
-    // The service gives each entry new ones.
-    all.push_back({"id", /*required=*/false, CsvColumn::kOfDownloads});
-    all.push_back({"create_time", /*required=*/false, CsvColumn::kOfDownloads});
+    all[kSiteNameColumn].kind = CsvColumn::kNotDownload;
+    all.push_back({"site_id", /*required=*/true, CsvColumn::kDownload});
+    // Ignored by an import: the service sets new values.
+    all.push_back({"id", /*required=*/false, CsvColumn::kDownload});
+    all.push_back({"create_time", /*required=*/false, CsvColumn::kDownload});
     for (CsvColumn& column : all) {
       const auto* const field = FieldOf(column, v1::LiveDataEntry::default_instance());
-      // The only message is Timestamp.
-      column.refuses_part =
+      // The only message type is Timestamp.
+      column.detects_truncation =
           field != nullptr &&
           (field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_BOOL ||
            field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_MESSAGE);

@@ -1,5 +1,5 @@
-// The columns of the three CSV files, and their rows as messages. A column bears the name of the
-// field that it fills; `site_name` stands for `site_id`.
+// The columns of the three CSV files and the conversion of rows to messages. A column has the name
+// of its field; `site_name` is used in place of the field `site_id`.
 #pragma once
 
 #include <google/protobuf/message.h>
@@ -17,18 +17,18 @@ const std::vector<CsvColumn>& SiteColumns();
 const std::vector<CsvColumn>& ConfigurationColumns();
 const std::vector<CsvColumn>& LiveDataColumns();
 
-// LiveDataColumns and after them those that only DownloadLiveData writes. It has site_id in place
-// of site_name.
+// LiveDataColumns, followed by the columns that only DownloadLiveData writes. A download has
+// site_id instead of site_name.
 const std::vector<CsvColumn>& LiveDataOrDownloadColumns();
 constexpr size_t kSiteNameColumn = 0;
 constexpr size_t kSiteIdColumn = 8;
 
-// Fills `message`, a `resource`, from `row`, except for `site_name`. Returns what could not be
-// read, column by column.
+// Sets the fields of `message` from `row`, except `site_name`. Returns one error for each column
+// that cannot be parsed; `resource` is the first part of its path.
 std::vector<Fault> ReadRow(const CsvRow& row, const std::vector<CsvColumn>& columns,
                            absl::string_view resource, google::protobuf::Message& message);
 
-// `message` as a line that ReadRow reads back.
+// Returns `message` as a line that ReadRow parses.
 std::string WriteRow(const google::protobuf::Message& message,
                      const std::vector<CsvColumn>& columns, absl::string_view site_name);
 

@@ -31,7 +31,7 @@ absl::Status CheckChoice(const SiteChoice& choice) {
   if (choice.id.empty() || (absl::SimpleAtoi(choice.id, &id) && id > 0)) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat("--site_id: ", Quoted(choice.id),
-                   " is not an id, which is a number such as 108; use --site for a name"));
+                   " is not an id; an id is a number such as 108; use --site for a name"));
 }
 
 absl::StatusOr<v1::Site> FindSite(const Connection& connection, const SiteChoice& choice) {
@@ -94,9 +94,9 @@ absl::StatusOr<KnownSite> SiteIndex::FindId(absl::string_view text) const {
 
 absl::StatusOr<KnownSite> SiteIndex::Checked(KnownSite site) const {
   if (!only_id_.has_value() || site.id == *only_id_) return site;
-  return absl::FailedPreconditionError(
-      absl::StrCat("the row is of site ", site.id, ", not of site ", *only_id_,
-                   ", to which --site or --site_id restricts the import"));
+  return absl::FailedPreconditionError(absl::StrCat("the row belongs to site ", site.id,
+                                                    "; --site or --site_id restricts the ",
+                                                    "import to site ", *only_id_));
 }
 
 }  // namespace energysites

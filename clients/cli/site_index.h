@@ -1,4 +1,4 @@
-// The sites that the service has, and how files and flags name them.
+// Finds sites by the names and ids in files and flags.
 #pragma once
 
 #include <cstdint>
@@ -16,10 +16,10 @@ namespace energysites {
 
 struct KnownSite {
   int64_t id = 0;
-  bool made_by_this_run = false;  // so nothing of an earlier run is stored for it
+  bool created_by_this_run = false;  // true: an earlier run cannot have stored entries for it
 };
 
-// A site as the flags --site and --site_id name it.
+// A site as specified by the flags --site and --site_id.
 struct SiteChoice {
   std::string name;
   std::string id;
@@ -27,14 +27,14 @@ struct SiteChoice {
   bool empty() const { return name.empty() && id.empty(); }
 };
 
-// INVALID_ARGUMENT if both are given, or if the id is not a positive number.
+// Returns INVALID_ARGUMENT if both are set or if the id is not a positive number.
 absl::Status CheckChoice(const SiteChoice& choice);
 
-// The site of a checked choice that is not empty. NOT_FOUND if there is none, FAILED_PRECONDITION
-// if several sites have the name.
+// Returns the site for a checked choice that is not empty. Returns NOT_FOUND if there is none and
+// FAILED_PRECONDITION if several sites have the name.
 absl::StatusOr<v1::Site> FindSite(const Connection& connection, const SiteChoice& choice);
 
-// Holds the name of every site, some 100 bytes each. Not thread-safe.
+// Holds the names of all sites, about 100 bytes each. Not thread-safe.
 class SiteIndex {
  public:
   static absl::StatusOr<SiteIndex> Load(const Connection& connection);
@@ -42,15 +42,16 @@ class SiteIndex {
   void Add(absl::string_view name, KnownSite site);
   bool Contains(absl::string_view name) const { return by_name_.contains(name); }
 
-  // From now on the other sites are refused.
+  // Find and FindId reject all other sites from now on.
   void RestrictTo(int64_t id) { only_id_ = id; }
 
-  // NOT_FOUND for a name that no site has, FAILED_PRECONDITION for one that several have (names
-  // need not be unique) and for a site that is refused.
+  // Returns NOT_FOUND if no site has the name, and FAILED_PRECONDITION if several sites have it
+  // (names need not be unique) or if the site is rejected (see RestrictTo).
   absl::StatusOr<KnownSite> Find(absl::string_view name) const;
 
-  // The site of the id that `text` is, whether or not there is one. INVALID_ARGUMENT for text that
-  // is no number, FAILED_PRECONDITION for a site that is refused.
+  // Returns the site with the id in `text` without checking that it exists. Returns
+  // INVALID_ARGUMENT if `text` is not a number and FAILED_PRECONDITION if the site is rejected (see
+  // RestrictTo).
   absl::StatusOr<KnownSite> FindId(absl::string_view text) const;
 
  private:

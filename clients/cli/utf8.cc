@@ -13,14 +13,14 @@ constexpr size_t kMaxQuotedBytes = 80;
 
 bool IsContinuation(char c) { return (static_cast<uint8_t>(c) & 0xC0) == 0x80; }
 
-// The length of the character at the front of `text`; 0 if it is not valid.
+// Returns the length of the first character of `text`; 0 if it is not valid.
 size_t CharacterLength(absl::string_view text) {
   const auto first = static_cast<uint8_t>(text[0]);
   if (first < 0x80) return 1;
   const size_t length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
   if (first < 0xC2 || first > 0xF4 || text.size() < length) return 0;
   if (!std::all_of(text.begin() + 1, text.begin() + length, IsContinuation)) return 0;
-  // Overlong forms, surrogates, and what lies beyond U+10FFFF.
+  // Overlong forms, surrogates, and values above U+10FFFF.
   const auto second = static_cast<uint8_t>(text[1]);
   if ((first == 0xE0 && second < 0xA0) || (first == 0xED && second > 0x9F) ||
       (first == 0xF0 && second < 0x90) || (first == 0xF4 && second > 0x8F)) {

@@ -1,4 +1,4 @@
-// The encoding of text that comes from files and flags, and how errors quote such text.
+// Checks the encoding of text from files and flags, and quotes such text in errors.
 #pragma once
 
 #include <cstddef>
@@ -8,10 +8,10 @@
 
 namespace energysites {
 
-// The length of the longest prefix of `text` that is valid UTF-8.
+// Returns the length of the longest prefix of `text` that is valid UTF-8.
 size_t ValidUtf8Length(absl::string_view text);
 
-// The first 80 bytes of `text` in double quotes. Bytes that are not UTF-8 and control characters,
+// Returns the first 80 bytes of `text` in double quotes. Invalid UTF-8 and control characters,
 // which a terminal could interpret, are escaped.
 std::string Quoted(absl::string_view text);
 

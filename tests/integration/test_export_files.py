@@ -227,7 +227,7 @@ def test_a_place_that_may_not_be_written_is_a_clear_error(export, site, folder):
     try:
         program = shutil.copy(BINARY, reachable / "energy-sites")
         output = reachable / "out.csv"
-        for mode, text in ((0o666, f"no file can be made in {reachable}: Permission denied"),
+        for mode, text in ((0o666, f"cannot create a file in {reachable}: Permission denied"),
                            (0o444, f"{output}: cannot be written: Permission denied")):
             output.write_text(OLD)
             output.chmod(mode)
@@ -256,7 +256,7 @@ def test_site_is_a_name_and_site_id_an_id(export, stubs):
         done = export(flag)
         assert done.returncode == 0 and done.stdout.splitlines()[1].startswith(row), flag
     for flags, text in (
-            ([], "name the site with --site=NAME or --site_id=ID"),
+            ([], "specify the site with --site=NAME or --site_id=ID"),
             (["--site=another", f"--site_id={other.id}"], "not both"),
             (["--site=nobody"], 'there is no site named "nobody"'),
             ([f"--site={numbered.id}"], f'there is no site named "{numbered.id}"'),

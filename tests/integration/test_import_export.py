@@ -206,7 +206,7 @@ def test_bad_rows_are_reported_by_line_and_the_others_go_in(run, stubs, tmp_path
         assert result.returncode == 1
         found = [line.removeprefix(f"{tmp_path}/") for line in result.stderr.splitlines()]
         expected = ["sites.csv:3: site.location: ",
-                    "sites.csv:4: site.name: stands in line 2 already",
+                    "sites.csv:4: site.name: is the same as in line 2",
                     "configurations.csv:2: configuration.battery_vendor: ",
                     "live_data.csv:3: live_data_entry.soc: ",
                     "live_data.csv:3: live_data_entry.load_kwh: ",
@@ -215,7 +215,7 @@ def test_bad_rows_are_reported_by_line_and_the_others_go_in(run, stubs, tmp_path
                     "live_data.csv:5: must have 8 columns, has 4",
                     'live_data.csv:6: live_data_entry.dt_stamp: "2016-02-30T09:00:00Z" is not',
                     'live_data.csv:7: site_name: there is no site named "Attic"',
-                    "live_data.csv:8: a quote is opened and not closed",
+                    "live_data.csv:8: a quoted field is not terminated",
                     'live_data.csv:9: live_data_entry.cro_notification: "1" is not true or false']
         unmatched = [line for line in found
                      if not any(line.startswith(start) for start in expected)]

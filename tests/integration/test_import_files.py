@@ -127,8 +127,8 @@ def test_zero_bytes_between_gzip_members_are_named(load, stubs, site_id):
         end = len(first) + zeros
         done = load(first + bytes(zeros) + second)
         assert done.returncode == 1
-        assert f"byte {end}: zero bytes stand before the gzip member" in done.err, done.err
-        assert "belongs to no gzip member" not in done.err and done.err.count("\n") == 1
+        assert f"byte {end}: zero bytes before the gzip member" in done.err, done.err
+        assert "is not part of a gzip member" not in done.err and done.err.count("\n") == 1
     assert stored(stubs, site_id) == []
 
 
@@ -291,7 +291,7 @@ def test_site_and_site_id_say_which_site_the_rows_must_be_of(run, stubs):
     for flag in (f"--site_id={other}", "--site=another"):
         done = load(flag)
         assert done.returncode == 1 and "live_data: 1 rows: 0 stored" in done.out
-        assert f"the row is of site {numbered}, not of site {other}" in done.err, done.err
+        assert f"the row belongs to site {numbered};" in done.err, done.err
     for flag in (f"--site_id={numbered}", f"--site={other}"):
         done = load(flag)
         assert (done.returncode, done.err) == (0, "")

@@ -66,7 +66,7 @@ def test_a_token_is_sent_over_tls_alone(tmp_path):
     (tmp_path / "token").write_text("x")
     (tmp_path / "sites.csv").write_text("name,location\n")
     result = run("import", f"--sites={tmp_path}/sites.csv", f"--token_file={tmp_path}/token")
-    assert result.returncode == 1 and "--token_file needs --tls_ca" in result.stderr
+    assert result.returncode == 1 and "--token_file requires --tls_ca" in result.stderr
 
 
 @pytest.mark.one_server("of commands that call nobody")

@@ -51,7 +51,7 @@ class CsvFileTest : public ::testing::Test {
     return CsvFile::Open(path_, {{"name"}, {"size"}, {"note", /*required=*/false}});
   }
 
-  // The rows as `line:field|field|field`, or `line:what is wrong`.
+  // The rows as `line:field|field|field` or `line:error`.
   std::vector<std::string> Rows(const std::string& content) {
     absl::StatusOr<std::unique_ptr<CsvFile>> file = Open(content);
     EXPECT_TRUE(file.ok()) << file.status();
@@ -91,7 +91,7 @@ TEST_F(CsvFileTest, TakesColumnsInAnyOrder) {
 
 TEST_F(CsvFileTest, GoesOnAfterABadLine) {
   EXPECT_THAT(Rows("name,size\na\n\"b,2\nc,3,4\nd,4\n"),
-              ElementsAre("2:must have 2 columns, has 1", "3:a quote is opened and not closed",
+              ElementsAre("2:must have 2 columns, has 1", "3:a quoted field is not terminated",
                           HasSubstr("4:must have 2 columns, has 3; numbers must have"), "5:d|4||"));
 }
 
@@ -115,8 +115,8 @@ TEST_F(CsvFileTest, ChecksTheHeader) {
   EXPECT_THAT(HeaderError(""), HasSubstr(":1: the file is empty"));
   EXPECT_THAT(HeaderError("a,1\n"), HasSubstr(":1: unknown column \"a\""));
   EXPECT_THAT(HeaderError("name\n"), HasSubstr(":1: column size is missing"));
-  EXPECT_THAT(HeaderError("name,size,name\n"), HasSubstr(":1: column name stands twice"));
-  EXPECT_THAT(HeaderError("\"name,size\n"), HasSubstr(":1: a quote is opened"));
+  EXPECT_THAT(HeaderError("name,size,name\n"), HasSubstr(":1: column name is repeated"));
+  EXPECT_THAT(HeaderError("\"name,size\n"), HasSubstr(":1: a quoted field"));
   EXPECT_THAT(HeaderError("Name,size\n"), HasSubstr(":1: column \"Name\" must be written name"));
   EXPECT_THAT(HeaderError("name, size\n"), HasSubstr(":1: column \" size\" must be written size"));
   EXPECT_THAT(HeaderError("\"name\";\"size\"\n"),
@@ -142,7 +142,7 @@ TEST_F(CsvFileTest, WarnsOfALastLineInWhichACutWouldNotBeSeen) {
       if (!row->has_value()) return (*file)->warning();
     }
   };
-  // The last two are a boolean and a timestamp only where the column is of that type.
+  // The last two are complete only in a column of type boolean or timestamp.
   for (const char* field :
        {"1", "1.", "12.75", "", "Kiel", "Graz", "t", "TRUE", "2024-06-01T08:00:00Z"}) {
     EXPECT_THAT(warning(std::string("name,size\na,1\nb,") + field),
@@ -150,7 +150,7 @@ TEST_F(CsvFileTest, WarnsOfALastLineInWhichACutWouldNotBeSeen) {
                                       "field is \"") +
                           field + "\""));
     EXPECT_EQ(warning(std::string("name,size\na,1\nb,") + field + "\n"), "");
-    // Padding shows that the field before it is complete.
+    // Padding proves that the field before it is complete.
     EXPECT_EQ(warning(std::string("name,size\na,1\nb,") + field + ","), "");
   }
   EXPECT_EQ(warning("name,size\na,1\nb,\"Kiel\""), "");
@@ -171,7 +171,7 @@ TEST(Utf8Test, KnowsWhatIsValid) {
        {"", "Mühle", "\u20AC", "\U0001F50B", "\xEE\x80\x80", "\xF4\x8F\xBF\xBF"}) {
     EXPECT_EQ(ValidUtf8Length(text), std::string(text).size()) << text;
   }
-  // A continuation alone, overlong, a surrogate, beyond U+10FFFF, cut, followed by ASCII.
+  // A continuation byte, overlong, a surrogate, above U+10FFFF, truncated, followed by ASCII.
   for (const char* text :
        {"\x80", "\xC0\x80", "\xC1\xBF", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xF0\x8F\xBF\xBF",
         "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xFF", "\xE2\x82", "\xC3(", "\xE2\x82("}) {
@@ -225,13 +225,13 @@ TEST_F(CsvFileTest, ReadsGzipAndTellsWhenItIsCutShort) {
 
 class DownloadedCsvTest : public CsvFileTest {
  protected:
-  // How reading `content` to its end goes: the rows, then what is wrong, if anything.
+  // Reads `content` to its end: returns the rows, then the error, if any.
   std::string Read(const std::string& content) {
     std::ofstream(path_, std::ios::binary) << content;
     absl::StatusOr<std::unique_ptr<CsvFile>> file =
-        CsvFile::Open(path_, {{"name", /*required=*/true, CsvColumn::kOfOthers},
+        CsvFile::Open(path_, {{"name", /*required=*/true, CsvColumn::kNotDownload},
                               {"size"},
-                              {"id", /*required=*/true, CsvColumn::kOfDownloads}});
+                              {"id", /*required=*/true, CsvColumn::kDownload}});
     if (!file.ok()) return std::string(file.status().message());
     for (int rows = 0;; ++rows) {
       absl::StatusOr<std::optional<CsvRow>> row = (*file)->Next();
@@ -256,11 +256,11 @@ TEST_F(DownloadedCsvTest, MustEndWithTheNumberOfItsRows) {
   }
   EXPECT_THAT(Read("id,size\n"), HasSubstr("0: "));
   EXPECT_THAT(Read("id,size\n1,1\n# end 2 rows\n"), HasSubstr("had 2 rows, the file has 1"));
-  EXPECT_THAT(Read("id,size\n1,1\n# end 1 rows\n2,2\n"), HasSubstr("goes on after its end"));
+  EXPECT_THAT(Read("id,size\n1,1\n# end 1 rows\n2,2\n"), HasSubstr("data after the end line"));
 }
 
 TEST_F(DownloadedCsvTest, IsKnownByItsColumns) {
-  // No end is demanded of other files, but what it says must be true.
+  // Other files need no end line, but if there is one, its number must be correct.
   EXPECT_EQ(Read("name,size\na,1\n"), "1");
   EXPECT_EQ(Read("name,size\na,1\n# end 1 rows\n"), "1");
   EXPECT_THAT(Read("name,size\na,1\n# end 7 rows\n"), HasSubstr("had 7 rows"));

@@ -98,9 +98,9 @@ TEST(RowsTest, ReportsEveryColumnThatCannotBeRead) {
   }
   EXPECT_EQ(faults,
             "live_data_entry.dt_stamp: \"noon\" is not a time such as 2016-08-01T07:00:00Z\n"
-            "live_data_entry.soc: \"1O\" is not a number that a double holds\n"
-            "live_data_entry.load_kwh: \"1e999\" is not a number that a double holds\n"
-            "live_data_entry.net_load_kwh: \"0x1\" is not a number that a double holds\n"
+            "live_data_entry.soc: \"1O\" is not a number in the range of a double\n"
+            "live_data_entry.load_kwh: \"1e999\" is not a number in the range of a double\n"
+            "live_data_entry.net_load_kwh: \"0x1\" is not a number in the range of a double\n"
             "live_data_entry.pv_notification: \"yes\" is not true or false\n"
             "live_data_entry.cro_notification: \"1\" is not true or false\n");
   EXPECT_FALSE(entry.has_bio_notification()) << "empty is unset, for the service to refuse";
@@ -129,7 +129,7 @@ TEST(RowsTest, EveryColumnIsAFieldOfItsMessage) {
 }
 
 TEST(RequestIdTest, IsAUuidOfItsContent) {
-  // Fixed for ever: an import that was cut off may be run again by a newer program.
+  // Must never change: a newer program may repeat an interrupted import.
   EXPECT_EQ(RequestId("content", 0), "69574f67-6604-8b38-b42c-ccd93c140ba8");
   EXPECT_THAT(RequestId("content", 0),
               MatchesRegex("[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"));

@@ -1,5 +1,5 @@
-// Import and export against a service of a few lines that answers as the contract says, and whose
-// memory the tests may tamper with: what a real one would take days for happens here at once.
+// Import and export against a fake service whose data the tests can change, to simulate events that
+// take days with a real service.
 #include <gmock/gmock.h>
 #include <google/rpc/error_details.pb.h>
 #include <grpcpp/grpcpp.h>
@@ -28,7 +28,7 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-// What the services share. Entries are kept in the order of their ids.
+// The shared data of the services. Entries are in the order of their ids.
 struct Store {
   std::mutex mutex;
   int64_t next_id = 1;
@@ -37,14 +37,14 @@ struct Store {
   std::map<int64_t, v1::LiveDataEntry> entries;
   std::map<std::string, std::string> answers;  // by request id
   std::map<std::string, int64_t> sessions;     // last committed sequence
-  int batches_until_cut = -1;                  // then every batch is stored and not answered
+  int batches_until_cut = -1;                  // afterwards batches are stored without a response
   bool export_breaks = false;                  // after its last entry
-  int refusals = 0;                            // calls still to be refused with RetryInfo
+  int refusals = 0;                            // number of calls to fail with RetryInfo
 };
 
 grpc::Status NotFound() { return {grpc::StatusCode::NOT_FOUND, "not found"}; }
 
-// Runs `make` unless `request_id` was answered before, and remembers the answer.
+// Runs `make` unless `request_id` has a stored response; stores the response.
 template <typename Response, typename Make>
 grpc::Status Once(Store& store, const std::string& request_id, Response* response, Make make) {
   const auto found = store.answers.find(request_id);
@@ -126,7 +126,7 @@ class FakeLiveData : public v1::LiveData::Service {
  public:
   explicit FakeLiveData(Store& store) : store_(store) {}
 
-  // Its one rule: soc is at most 100.
+  // The only rule: soc is at most 100.
   grpc::Status IngestLiveData(
       grpc::ServerContext*,
       grpc::ServerReaderWriter<v1::IngestLiveDataResponse, v1::IngestLiveDataRequest>* stream)
@@ -158,7 +158,7 @@ class FakeLiveData : public v1::LiveData::Service {
         ++committed;
       }
       response.set_committed_sequence(committed);
-      // DATA_LOSS stands for a caller that was killed: it learns nothing and tries nothing more.
+      // DATA_LOSS simulates a killed client: it gets no response and does not retry.
       if (store_.batches_until_cut == 0) return {grpc::StatusCode::DATA_LOSS, "cut"};
       if (store_.batches_until_cut > 0) --store_.batches_until_cut;
       stream->Write(response);
@@ -191,7 +191,7 @@ class FakeLiveData : public v1::LiveData::Service {
     *entry = found->second;
     return grpc::Status::OK;
   }
-  // A page token is the last id: the tests' files are in the order of time.
+  // A page token is the last id, because the files of the tests are in the order of time.
   grpc::Status ListLiveDataEntries(grpc::ServerContext*,
                                    const v1::ListLiveDataEntriesRequest* request,
                                    v1::ListLiveDataEntriesResponse* page) override {
@@ -270,7 +270,7 @@ class ImportTest : public ::testing::Test {
   }
   std::string Path(const std::string& name) const { return folder_ + "/" + name; }
 
-  // A row a minute, for Home, but its first two are equal; `soc_of_10` is what line 12 says.
+  // One row per minute for Home; the first two are equal. `soc_of_10` is the value in line 12.
   static std::string LiveData(int rows, const std::string& soc_of_10 = "10") {
     std::string text = kHeader;
     for (int i = 0; i < rows; ++i) {
@@ -301,7 +301,7 @@ class ImportTest : public ::testing::Test {
     EXPECT_EQ(store_.entries.size(), size_t{kRows});
     std::ostringstream csv;
     EXPECT_EQ(RunExport({Target(), {"Home", ""}, "", "", ""}, csv, err_), 0) << err_.str();
-    // Batches run side by side, so ids, and this fake's lists, may be in another order.
+    // Batches run concurrently, so ids and the lists of this fake may be in another order.
     EXPECT_EQ(Lines(csv.str()), Lines(LiveData(kRows) + "# end 12345 rows\n"));
   }
   static std::multiset<std::string> Lines(const std::string& text) {
@@ -360,7 +360,7 @@ TEST_F(ImportTest, GoesOnWhereItWasCut) {
       store_.sessions.clear();
       store_.batches_until_cut = batches;
       EXPECT_EQ(Import(), 1);
-      EXPECT_THAT(err_.str(), HasSubstr("The import stopped"));
+      EXPECT_THAT(err_.str(), HasSubstr("The import was interrupted"));
       store_.batches_until_cut = -1;
       if (forgotten) {
         store_.answers.clear();
@@ -379,7 +379,7 @@ TEST_F(ImportTest, StoresAgainWhatWasDeletedSince) {
     store_.entries.clear();
     EXPECT_EQ(Import(), 0) << err_.str();
     ExpectEverythingOnce();
-    store_.entries.clear();  // and of a site that is still there
+    store_.entries.clear();  // the site still exists
     EXPECT_EQ(Import(), 0) << err_.str();
     ExpectEverythingOnce();
   }
@@ -387,7 +387,7 @@ TEST_F(ImportTest, StoresAgainWhatWasDeletedSince) {
 
 TEST_F(ImportTest, CountsEqualRows) {
   ASSERT_EQ(Import(), 0);
-  // The file's first two rows are equal; one of them is lost.
+  // The first two rows of the file are equal; remove one of them.
   const auto lost =
       std::find_if(store_.entries.begin(), store_.entries.end(), [](const auto& entry) {
         return entry.second.dt_stamp().seconds() == 1'470'009'600;  // 2016-08-01T00:00:00Z
@@ -412,7 +412,7 @@ TEST_F(ImportTest, ReportsBadRowsAndStoresTheOthers) {
                    Path("live_data.csv"), ":12348: site_name: there is no site named \"Attic\"\n"));
   EXPECT_THAT(out_.str(), HasSubstr("12,347 rows: 12,344 stored, 0 stored before, 3 bad"));
 
-  // The mended file adds the mended row and nothing else.
+  // The corrected file adds only the corrected row.
   Write("live_data.csv", LiveData(kRows));
   EXPECT_EQ(Import(), 0) << err_.str();
   EXPECT_THAT(out_.str(), HasSubstr("12,345 rows: 1 stored, 12,344 stored before, 0 bad"));
@@ -424,7 +424,7 @@ TEST_F(ImportTest, ReportsANameThatStandsTwice) {
   EXPECT_EQ(Import(), 1);
   EXPECT_EQ(err_.str(),
             absl::StrCat(Path("sites.csv"),
-                         ":4: site.name: stands in line 2 already; a name is a site\n"));
+                         ":4: site.name: is the same as in line 2; a name must occur only once\n"));
   EXPECT_EQ(store_.entries.size(), size_t{kRows});
 }
 
@@ -495,7 +495,7 @@ TEST_F(ImportTest, AnExportThatBreaksLeavesTheOldFile) {
     EXPECT_EQ(std::distance(begin(files), end(files)), 1);
   }
   EXPECT_THAT(err_.str(), HasSubstr("the export is not complete: cut"));
-  // What goes to standard output shows by its last line that it is not complete.
+  // On standard output the missing end line shows that the export is incomplete.
   store_.export_breaks = true;
   std::ostringstream csv;
   EXPECT_EQ(RunExport({Target(), {"Home", ""}, "", "", ""}, csv, err_), 1);
