@@ -24,21 +24,21 @@ using google::protobuf::internal::WireFormat;
 using google::protobuf::internal::WireFormatLite;
 using google::protobuf::io::CodedInputStream;
 
-// A list with a limit.
+// A list with a `max_items` rule.
 struct List {
   std::string path;
   uint64_t max_items;
-  std::vector<Check> checks;  // Of its length.
+  std::vector<Check> checks;  // For its length.
 };
 
 struct Message;
 
-// A field to look at: a list with a limit, or a message that has one.
+// A field to inspect: a list with a limit, or a message that contains one.
 struct Field {
   int number;
   WireFormatLite::WireType wire_type;  // Of one element.
   bool may_be_packed = false;
-  size_t list = 0;  // Which one of the plan's.
+  size_t list = 0;  // Index in the lists of the plan.
   std::unique_ptr<const Message> message;
 };
 
@@ -55,8 +55,8 @@ struct Message {
 
 using Counts = std::vector<uint64_t>;  // One for each list of the plan.
 
-// Adds the number of elements in `size` bytes of packed ones. Every varint has one byte without
-// the bit that promises another.
+// Adds the number of elements in `size` bytes of a packed field. The last byte of every varint, and
+// no other, has its continuation bit clear.
 bool CountPacked(WireFormatLite::WireType wire_type, int size, CodedInputStream* input,
                  uint64_t* count) {
   if (wire_type != WireFormatLite::WIRETYPE_VARINT) {
@@ -76,11 +76,10 @@ bool CountPacked(WireFormatLite::WireType wire_type, int size, CodedInputStream*
   return true;
 }
 
-// Counts the elements in the message that ends at `end`. Returns false where no parser goes on.
+// Counts the elements in the message that ends at `end`. Returns false at an encoding error.
 //
-// A length that reaches out of its message is taken as it is, as by the parser, which finds that
-// out behind it: by then it has made the objects. A message that comes more than once is merged,
-// so its lists go on.
+// Accepts a length that exceeds the enclosing message: the parser detects this only after it has
+// created the objects. A field that occurs more than once is merged, so its counts are added.
 bool Count(const Message& message, int64_t end, CodedInputStream* input, Counts* counts) {
   while (input->CurrentPosition() < end) {
     const uint32_t tag = input->ReadTag();
@@ -89,7 +88,7 @@ bool Count(const Message& message, int64_t end, CodedInputStream* input, Counts*
     const WireFormatLite::WireType wire_type = WireFormatLite::GetTagWireType(tag);
     const bool is_packed = field != nullptr && field->may_be_packed &&
                            wire_type == WireFormatLite::WIRETYPE_LENGTH_DELIMITED;
-    // Also what is no field of the message, or not as it is encoded.
+    // An unknown field, or one with another wire type.
     if (field == nullptr || (wire_type != field->wire_type && !is_packed)) {
       if (!WireFormatLite::SkipField(input, tag)) return false;
       continue;
@@ -101,17 +100,17 @@ bool Count(const Message& message, int64_t end, CodedInputStream* input, Counts*
     }
     int size;
     if (!input->ReadVarintSizeAsInt(&size)) return false;
-    const bool goes_on =
+    const bool is_valid =
         is_packed ? CountPacked(field->wire_type, size, input, &(*counts)[field->list])
                   : Count(*field->message, int64_t{input->CurrentPosition()} + size, input, counts);
-    if (!goes_on) return false;
+    if (!is_valid) return false;
   }
   return input->CurrentPosition() == end;
 }
 
 }  // namespace
 
-// As deep as the type's messages are, so that Count cannot go deeper, whatever comes.
+// Its depth is that of the message type, which bounds the recursion of Count for any input.
 class ItemLimits::Plan {
  public:
   absl::Status Compile(const Descriptor& type) {
@@ -127,15 +126,15 @@ class ItemLimits::Plan {
     CodedInputStream input(bytes);
     Count(root_, std::numeric_limits<int64_t>::max(), &input, &counts);
     for (size_t i = 0; i < lists_.size(); ++i) {
-      if (counts[i] > lists_[i].max_items) Tell(lists_[i], counts[i], violations);
+      if (counts[i] > lists_[i].max_items) AddViolations(lists_[i], counts[i], violations);
     }
   }
 
  private:
-  static void Tell(const List& list, uint64_t length, ViolationSink& violations) {
+  static void AddViolations(const List& list, uint64_t length, ViolationSink& violations) {
     for (const Check& check : list.checks) {
-      if (check.passes(length) || !violations.Wants("", -1, check.rule_id)) continue;
-      violations.Take({list.path, check.rule_id, Describe(check, length)});
+      if (check.passes(length) || !violations.Accepts("", -1, check.rule_id)) continue;
+      violations.Add({list.path, check.rule_id, Describe(check, length)});
     }
   }
 
@@ -180,7 +179,7 @@ class ItemLimits::Plan {
 
   std::vector<List> lists_;
   Message root_;
-  std::vector<const Descriptor*> open_;  // Those that are being compiled, each in the one before.
+  std::vector<const Descriptor*> open_;  // Being compiled, each nested in the previous one.
 };
 
 absl::StatusOr<ItemLimits> ItemLimits::Compile(const Descriptor& type) {
@@ -192,8 +191,8 @@ absl::StatusOr<ItemLimits> ItemLimits::Compile(const Descriptor& type) {
 
 ItemLimits::ItemLimits(std::shared_ptr<const Plan> plan) : plan_(std::move(plan)) {}
 
-void ItemLimits::TooLong(google::protobuf::io::ZeroCopyInputStream* bytes,
-                         ViolationSink& violations) const {
+void ItemLimits::FindOversizedLists(google::protobuf::io::ZeroCopyInputStream* bytes,
+                                    ViolationSink& violations) const {
   plan_->Run(bytes, violations);
 }
 

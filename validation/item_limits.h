@@ -1,4 +1,4 @@
-// Looks for lists that are too long in the bytes of a message, before they become objects.
+// Finds oversized lists in a serialized message before it is parsed.
 #ifndef ENERGYSITES_VALIDATION_ITEM_LIMITS_H_
 #define ENERGYSITES_VALIDATION_ITEM_LIMITS_H_
 
@@ -16,22 +16,22 @@ class ZeroCopyInputStream;
 
 namespace energysites {
 
-// The `max_items` of a message type and of the messages in it. An empty message takes two bytes on
-// the wire and a hundred as an object, so that the validator, which needs objects, is too late for
-// a list of millions.
+// The `max_items` rules of a message type and of its nested messages. An empty message takes two
+// bytes when serialized and about a hundred as an object. The validator works on parsed messages
+// and is therefore too late to bound the memory for a list of millions of elements.
 //
-// Immutable, cheap to copy, safe to use from any thread.
+// Immutable, cheap to copy, thread-safe.
 class ItemLimits {
  public:
-  // Fails where Validator::Compile does because of a list's rules. Lists in the elements of lists,
-  // and in a message within itself, are left to the validator.
+  // Returns the errors that Validator::Compile returns for the rules of a list. Only the validator
+  // checks lists in the elements of lists and in recursive messages.
   static absl::StatusOr<ItemLimits> Compile(const google::protobuf::Descriptor& type);
 
-  // Tells, of each list with more elements than its `max_items`, what the validator says of its
-  // length. Reads `bytes` up to the end or to where no parser would go on, and makes no objects of
-  // them. Where a parser drops elements that it has read, as of the other one of a oneof, they
-  // count nevertheless: they take the memory.
-  void TooLong(google::protobuf::io::ZeroCopyInputStream* bytes, ViolationSink& violations) const;
+  // Adds the validator's violations for each list with more elements than its `max_items`. Reads
+  // `bytes` to the end or to the first encoding error, and creates no messages. Also counts
+  // elements that a parser creates and then drops, such as those of a replaced oneof member.
+  void FindOversizedLists(google::protobuf::io::ZeroCopyInputStream* bytes,
+                          ViolationSink& violations) const;
 
  private:
   class Plan;

@@ -20,7 +20,7 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
 
-// A rule that is set, with all rules of its field at hand for those that depend on each other.
+// A rule that is set, with the other rules of its field.
 struct Declaration {
   const std::string& kind;      // "double"
   const Message& rules;         // the buf.validate.DoubleRules
@@ -32,7 +32,7 @@ struct Declaration {
   absl::string_view Text() const { return std::get<absl::string_view>(Parameter()); }
   bool IsTrue() const { return rules.GetReflection()->GetBool(rules, &rule); }
 
-  // The rule called `name`, if it is set too.
+  // Returns the rule `name` of the same field, or null if it is not set.
   const FieldDescriptor* Other(const std::string& name) const {
     const FieldDescriptor* field = rules.GetDescriptor()->FindFieldByName(name);
     return rules.GetReflection()->HasField(rules, field) ? field : nullptr;
@@ -47,7 +47,7 @@ struct Bound {
   bool inclusive;
 };
 
-// Both are written so that NaN fails.
+// Both return false for NaN.
 bool IsAbove(const Value& value, const Bound& lower) {
   return lower.inclusive ? value >= lower.limit : value > lower.limit;
 }
@@ -62,7 +62,7 @@ std::string UpperText(const Bound& upper) {
   return absl::StrCat(upper.inclusive ? "at most " : "less than ", ToText(upper.limit));
 }
 
-// `lt` and `lte`. Beside a lower bound they are part of its check.
+// `lt` and `lte`. With a lower bound they are part of the check of LowerBound.
 Compiled UpperBound(const Declaration& declared) {
   if (declared.Other("gt") || declared.Other("gte")) return Checks{};
   const Bound upper = {declared.Parameter(), declared.rule.name() == "lte"};
@@ -70,7 +70,7 @@ Compiled UpperBound(const Declaration& declared) {
                  [upper](const Value& value) { return IsBelow(value, upper); }}};
 }
 
-// `gt` and `gte`. With an upper bound below the lower one, what lies between is refused.
+// `gt` and `gte`. If the upper bound is below the lower one, the values between them are invalid.
 Compiled LowerBound(const Declaration& declared) {
   const Bound lower = {declared.Parameter(), declared.rule.name() == "gte"};
   const FieldDescriptor* lte = declared.Other("lte");
@@ -124,15 +124,15 @@ std::string CountText(uint64_t count, absl::string_view unit) {
 uint64_t Length(const Value& text) { return CharacterCount(std::get<absl::string_view>(text)); }
 
 Compiled MinLen(const Declaration& declared) {
-  const uint64_t least = declared.Count();
-  return Checks{{declared.Id(), absl::StrCat("must have at least ", CountText(least, "character")),
-                 [least](const Value& value) { return Length(value) >= least; }}};
+  const uint64_t min = declared.Count();
+  return Checks{{declared.Id(), absl::StrCat("must have at least ", CountText(min, "character")),
+                 [min](const Value& value) { return Length(value) >= min; }}};
 }
 
 Compiled MaxLen(const Declaration& declared) {
-  const uint64_t most = declared.Count();
-  return Checks{{declared.Id(), absl::StrCat("must have at most ", CountText(most, "character")),
-                 [most](const Value& value) { return Length(value) <= most; }}};
+  const uint64_t max = declared.Count();
+  return Checks{{declared.Id(), absl::StrCat("must have at most ", CountText(max, "character")),
+                 [max](const Value& value) { return Length(value) <= max; }}};
 }
 
 Compiled Len(const Declaration& declared) {
@@ -151,21 +151,22 @@ Compiled Pattern(const Declaration& declared) {
   const auto matches = [pattern](absl::string_view text) {
     return RE2::PartialMatch(re2::StringPiece(text.data(), text.size()), *pattern);
   };
-  // A + that is not escaped in a query arrives as a space: `Etc/GMT 2`.
-  const auto lost_plus = [matches](absl::string_view text) {
+  // An unescaped + in a URL query is decoded as a space: `Etc/GMT 2`.
+  const auto has_decoded_plus = [matches](absl::string_view text) {
     const size_t space = text.rfind(' ');
     if (space == text.npos || space + 1 == text.size()) return false;
     return text.find_first_not_of("0123456789", space + 1) == text.npos && !matches(text) &&
            matches(absl::StrReplaceAll(text, {{" ", "+"}}));
   };
-  return Checks{
-      {declared.Id(), "must have no space; in the query of a URL send + as %2B",
-       [lost_plus](const Value& value) { return !lost_plus(std::get<absl::string_view>(value)); }},
-      {declared.Id(), absl::StrCat("must match the pattern ", declared.Text()),
-       [matches, lost_plus](const Value& value) {
-         const auto text = std::get<absl::string_view>(value);
-         return matches(text) || lost_plus(text);
-       }}};
+  return Checks{{declared.Id(), "must have no space; in the query of a URL send + as %2B",
+                 [has_decoded_plus](const Value& value) {
+                   return !has_decoded_plus(std::get<absl::string_view>(value));
+                 }},
+                {declared.Id(), absl::StrCat("must match the pattern ", declared.Text()),
+                 [matches, has_decoded_plus](const Value& value) {
+                   const auto text = std::get<absl::string_view>(value);
+                   return matches(text) || has_decoded_plus(text);
+                 }}};
 }
 
 bool IsUuid(absl::string_view text) {
@@ -190,19 +191,19 @@ Compiled Uuid(const Declaration& declared) {
 }
 
 Compiled MinItems(const Declaration& declared) {
-  const uint64_t least = declared.Count();
-  return Checks{{declared.Id(), absl::StrCat("must have at least ", CountText(least, "item")),
-                 [least](const Value& size) { return std::get<uint64_t>(size) >= least; }}};
+  const uint64_t min = declared.Count();
+  return Checks{{declared.Id(), absl::StrCat("must have at least ", CountText(min, "item")),
+                 [min](const Value& size) { return std::get<uint64_t>(size) >= min; }}};
 }
 
 Compiled MaxItems(const Declaration& declared) {
-  const uint64_t most = declared.Count();
-  return Checks{{declared.Id(), absl::StrCat("must have at most ", CountText(most, "item")),
-                 [most](const Value& size) { return std::get<uint64_t>(size) <= most; }}};
+  const uint64_t max = declared.Count();
+  return Checks{{declared.Id(), absl::StrCat("must have at most ", CountText(max, "item")),
+                 [max](const Value& size) { return std::get<uint64_t>(size) <= max; }}};
 }
 
-// The caller compiles the rules of a list's elements.
-Compiled LeftToCaller(const Declaration&) { return Checks{}; }
+// The caller of CompileRules compiles the rules of a list's elements.
+Compiled NoChecks(const Declaration&) { return Checks{}; }
 
 struct RuleRow {
   absl::string_view group;
@@ -210,8 +211,8 @@ struct RuleRow {
   Compiled (*compile)(const Declaration&);
 };
 
-// Every rule that a .proto file may declare, beside `required` and `ignore`. A new one is a row
-// here and its cases in the corpus.
+// Every rule that a .proto file may declare, except `required` and `ignore`. A new rule needs a row
+// here and cases in tests/validation/.
 constexpr RuleRow kRules[] = {
     {"number", "gt", LowerBound},
     {"number", "gte", LowerBound},
@@ -227,7 +228,7 @@ constexpr RuleRow kRules[] = {
     {"string", "uuid", Uuid},
     {"repeated", "min_items", MinItems},
     {"repeated", "max_items", MaxItems},
-    {"repeated", "items", LeftToCaller},
+    {"repeated", "items", NoChecks},
     {"timestamp", "gt", LowerBound},
     {"timestamp", "gte", LowerBound},
     {"timestamp", "lt", UpperBound},
@@ -276,7 +277,7 @@ absl::StatusOr<std::vector<Check>> CompileRules(const std::string& kind, const M
     if (!compiled.ok()) return compiled.status();
     std::move(compiled->begin(), compiled->end(), std::back_inserter(checks));
   }
-  // A rule from a newer or an extended buf/validate/validate.proto.
+  // A rule of a newer or extended buf/validate/validate.proto.
   const google::protobuf::UnknownFieldSet& unknown = reflection.GetUnknownFields(rules);
   if (!unknown.empty()) return Unsupported(kind, absl::StrCat("#", unknown.field(0).number()));
   return checks;

@@ -1,4 +1,4 @@
-// The rules that can be declared, one row each in rules.cc.
+// The supported rules; rules.cc has one table row for each.
 #ifndef ENERGYSITES_VALIDATION_RULES_H_
 #define ENERGYSITES_VALIDATION_RULES_H_
 
@@ -13,28 +13,29 @@
 
 namespace energysites {
 
-// One rule, ready to run.
+// A compiled rule.
 struct Check {
   std::string rule_id;
-  std::string expectation;  // For people: "must be from 0 to 100".
+  std::string expectation;  // Error text: "must be from 0 to 100".
   std::function<bool(const Value&)> passes;
 };
 
-// Returns what `check` expects and that `value`, which does not pass, is something else.
+// Returns the error text for `value`, which does not pass `check`.
 std::string Describe(const Check& check, const Value& value);
 
-// Returns the rules of `field`: those declared, and for google.protobuf.FieldMask.paths, which is
-// not ours to declare rules at, at most 1,000 items: more than any message has fields.
+// Returns the declared rules of `field`. For google.protobuf.FieldMask.paths, which is declared in
+// a third-party file, returns a `max_items` of 1,000, more than the fields of any message.
 const buf::validate::FieldRules& RulesOf(const google::protobuf::FieldDescriptor& field);
 
-// Compiles the rules set in `rules`: a buf.validate.DoubleRules, StringRules and so on, found in
-// buf.validate.FieldRules as `kind` ("double", "string"). `repeated.items` is left to the caller.
+// Compiles the rules that are set in `rules`: a buf.validate.DoubleRules, StringRules and so on,
+// which is the field `kind` ("double", "string") of buf.validate.FieldRules. Does not compile
+// `repeated.items`.
 //
-// Returns UNIMPLEMENTED, naming the rule, if one is not in the table.
+// Returns UNIMPLEMENTED with the name of the rule if one is not supported.
 absl::StatusOr<std::vector<Check>> CompileRules(const std::string& kind,
                                                 const google::protobuf::Message& rules);
 
-// Returns the check that every timestamp gets: nanos from 0 to 999,999,999.
+// Returns the check that applies to every timestamp: nanos from 0 to 999,999,999.
 Check TimestampValid();
 
 }  // namespace energysites

@@ -15,8 +15,8 @@ using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 
-// A mask of a few bytes a path must not be answered with megabytes of violations.
-constexpr size_t kMostPathsNamed = 100;
+// Bounds the size of the error: a path takes few bytes, its violation many.
+constexpr size_t kMaxReportedPaths = 100;
 
 bool IsSettable(const FieldDescriptor& field) {
   if (field.name() == "etag") return false;
@@ -34,7 +34,7 @@ bool IsSettable(const FieldDescriptor& field) {
   return true;
 }
 
-// The texts of a FieldMask.
+// The paths of a FieldMask.
 class Paths {
  public:
   Paths(const UpdateShape& shape, const Message& request)
@@ -123,7 +123,7 @@ void CheckMask(const UpdateShape& shape, const Message& request,
   }
   if (paths.size() == 1 && paths[0] == "*") return;
   size_t named = 0;
-  for (int i = 0; i < paths.size() && named < kMostPathsNamed; ++i) {
+  for (int i = 0; i < paths.size() && named < kMaxReportedPaths; ++i) {
     const absl::string_view path = paths[i];
     const bool is_settable =
         std::any_of(shape.settable.begin(), shape.settable.end(),

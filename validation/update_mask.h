@@ -11,13 +11,13 @@
 
 namespace energysites {
 
-// What makes a message type an Update request: a google.protobuf.FieldMask `update_mask` and a
-// message with `ignore: IGNORE_ALWAYS`, the resource.
+// The structure of an Update request: a google.protobuf.FieldMask `update_mask` and a message with
+// `ignore: IGNORE_ALWAYS`, the resource.
 struct UpdateShape {
   const google::protobuf::FieldDescriptor* mask;
   const google::protobuf::FieldDescriptor* resource;
-  // The resource's fields that callers may change: all but `etag` and those with field_behavior
-  // OUTPUT_ONLY, IMMUTABLE or IDENTIFIER.
+  // The fields of the resource that callers may change: all except `etag` and fields with the
+  // field_behavior OUTPUT_ONLY, IMMUTABLE or IDENTIFIER.
   std::vector<const google::protobuf::FieldDescriptor*> settable;
 };
 
@@ -28,14 +28,14 @@ std::optional<UpdateShape> UpdateShapeOf(const google::protobuf::Descriptor& typ
 bool Updates(const UpdateShape& shape, const google::protobuf::Message& request,
              const google::protobuf::FieldDescriptor& field);
 
-// Appends what is wrong with the mask of `request`: paths that are not settable fields, `*` that
-// does not stand alone, nothing to change. Names at most 100 paths.
+// Appends the violations of the mask of `request`: paths that are not settable fields, `*` together
+// with other paths, no field to change. Reports at most 100 paths.
 void CheckMask(const UpdateShape& shape, const google::protobuf::Message& request,
                std::vector<Violation>* violations);
 
-// Returns the names of the fields that `update_request` changes, in the order of their
-// declaration: all settable ones for the mask `*`, those present in the resource for an empty
-// mask, else those named. The request must be an Update request that passed Validator::Validate.
+// Returns the names of the fields that `update_request` changes, in the order of declaration: all
+// settable fields for the mask `*`, the fields present in the resource for an empty mask, otherwise
+// the fields in the mask. The request must be a valid Update request (see Validator::Validate).
 std::vector<std::string> FieldsToUpdate(const google::protobuf::Message& update_request);
 
 }  // namespace energysites

@@ -22,8 +22,8 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
 
-// Where a message stands in the validated one. Lives on the stack; becomes text only when
-// something is wrong.
+// The path from the validated message to a field. Allocated on the stack, and converted to text
+// only for a violation.
 struct Path {
   const Path* parent;
   const FieldDescriptor* field;
@@ -37,32 +37,32 @@ std::string ToText(const Path& path) {
   return text;
 }
 
-bool Wants(ViolationSink& violations, const Path& path, const std::string& rule_id) {
+bool Accepts(ViolationSink& violations, const Path& path, const std::string& rule_id) {
   const Path* element = nullptr;
   for (const Path* place = &path; place != nullptr; place = place->parent) {
     if (place->index >= 0) element = place;
   }
-  if (element == nullptr) return violations.Wants("", -1, rule_id);
-  return violations.Wants(element->field->name(), element->index, rule_id);
+  if (element == nullptr) return violations.Accepts("", -1, rule_id);
+  return violations.Accepts(element->field->name(), element->index, rule_id);
 }
 
-void RequireIn(const Path& path, ViolationSink& violations) {
+void AddRequired(const Path& path, ViolationSink& violations) {
   static const std::string* const kRequired = new std::string("required");
-  if (!Wants(violations, path, *kRequired)) return;
-  violations.Take({ToText(path), *kRequired, "must be set"});
+  if (!Accepts(violations, path, *kRequired)) return;
+  violations.Add({ToText(path), *kRequired, "must be set"});
 }
 
 void RunChecks(const std::vector<Check>& checks, const Value& value, const Path& path,
                ViolationSink& violations) {
   for (const Check& check : checks) {
-    if (check.passes(value) || !Wants(violations, path, check.rule_id)) continue;
-    violations.Take({ToText(path), check.rule_id, Describe(check, value)});
+    if (check.passes(value) || !Accepts(violations, path, check.rule_id)) continue;
+    violations.Add({ToText(path), check.rule_id, Describe(check, value)});
   }
 }
 
 struct MessagePlan;
 
-// What is to check in one field; for a list, `checks` look at its length.
+// The checks of one field. For a list, `checks` apply to its length.
 struct FieldPlan {
   const FieldDescriptor* field = nullptr;
   bool is_required = false;
@@ -82,7 +82,7 @@ struct FieldPlan {
 
 struct MessagePlan {
   std::vector<FieldPlan> fields;
-  bool is_complete = false;  // False while a message that contains itself is being compiled.
+  bool is_complete = false;  // False while the message type is being compiled.
 
   void Run(const Message& message, const Path* parent, ViolationSink& violations) const {
     for (const FieldPlan& field : fields) field.Run(message, parent, violations);
@@ -96,7 +96,7 @@ void FieldPlan::Run(const Message& message, const Path* parent, ViolationSink& v
                         (field->is_repeated() ? reflection.FieldSize(message, field) == 0
                                               : !reflection.HasField(message, field));
   if (is_unset && is_required) {
-    RequireIn(path, violations);
+    AddRequired(path, violations);
     return;
   }
   if (is_unset) return;
@@ -125,7 +125,7 @@ void FieldPlan::RunOnList(const Message& message, const Path* parent,
   }
 }
 
-// The name that buf.validate.FieldRules gives to the rules of values of `field`.
+// The field of buf.validate.FieldRules that has the rules for values of `field`.
 std::string RuleKindOf(const FieldDescriptor& field) {
   return IsTimestamp(field) ? "timestamp" : field.type_name();
 }
@@ -138,8 +138,8 @@ absl::Status Unsupported(absl::string_view rule) {
   return absl::UnimplementedError(absl::StrCat("rule ", rule, " is not supported"));
 }
 
-// Returns UNIMPLEMENTED if anything is set in `rules`, which nothing here interprets.
-absl::Status RefuseAll(absl::string_view kind, const Message& rules) {
+// Returns UNIMPLEMENTED if any rule is set in `rules`; rules of `kind` are not supported.
+absl::Status RejectAll(absl::string_view kind, const Message& rules) {
   std::vector<const FieldDescriptor*> set_rules;
   rules.GetReflection()->ListFields(rules, &set_rules);
   if (!set_rules.empty()) return Unsupported(absl::StrCat(kind, ".", set_rules[0]->name()));
@@ -147,7 +147,7 @@ absl::Status RefuseAll(absl::string_view kind, const Message& rules) {
   return absl::OkStatus();
 }
 
-// Compiles what `rules` says about values of `kind`, but `required` and `ignore`.
+// Compiles the rules for values of `kind`, except `required` and `ignore`.
 absl::StatusOr<std::vector<Check>> CompileTypeRules(const std::string& kind,
                                                     const buf::validate::FieldRules& rules) {
   std::vector<const FieldDescriptor*> set_rules;
@@ -172,7 +172,7 @@ absl::StatusOr<std::vector<Check>> CompileTypeRules(const std::string& kind,
 
 }  // namespace
 
-// The checks of a message type and of all types in it.
+// The checks of a message type and of all nested types.
 class Validator::Plan {
  public:
   static absl::StatusOr<std::shared_ptr<const Plan>> Compile(const Descriptor& type) {
@@ -199,11 +199,11 @@ class Validator::Plan {
     std::vector<Violation> of_mask;
     CheckMask(*update_, request, &of_mask);
     for (Violation& violation : of_mask) {
-      if (violations.Wants("", -1, violation.rule_id)) violations.Take(std::move(violation));
+      if (violations.Accepts("", -1, violation.rule_id)) violations.Add(std::move(violation));
     }
     const Path path = {nullptr, update_->resource, -1};
     if (!request.GetReflection()->HasField(request, update_->resource)) {
-      RequireIn(path, violations);
+      AddRequired(path, violations);
       return;
     }
     const Message& resource = request.GetReflection()->GetMessage(request, update_->resource);
@@ -217,12 +217,12 @@ class Validator::Plan {
     MessagePlan& plan = slot->second;
     if (!is_new) return &plan;
     const absl::Status status =
-        RefuseAll("message", type.options().GetExtension(buf::validate::message));
+        RejectAll("message", type.options().GetExtension(buf::validate::message));
     if (!status.ok()) return At(type.full_name(), status);
     for (int i = 0; i < type.oneof_decl_count(); ++i) {
       const auto& oneof = *type.oneof_decl(i);
       const absl::Status status =
-          RefuseAll("oneof", oneof.options().GetExtension(buf::validate::oneof));
+          RejectAll("oneof", oneof.options().GetExtension(buf::validate::oneof));
       if (!status.ok()) return At(oneof.full_name(), status);
     }
     for (int i = 0; i < type.field_count(); ++i) {
@@ -260,7 +260,7 @@ class Validator::Plan {
   absl::Status CompileList(const buf::validate::RepeatedRules& rules, FieldPlan* plan) {
     if (rules.has_max_items()) plan->max_items = rules.max_items();
     if (rules.items().ignore() == buf::validate::IGNORE_ALWAYS) return absl::OkStatus();
-    // An element is always there; protovalidate gives the rule no meaning either.
+    // An element is always set; the rule has no meaning in protovalidate either.
     if (rules.items().required()) {
       return At(plan->field->full_name(), Unsupported("repeated.items.required"));
     }
@@ -289,7 +289,7 @@ class Validator::Plan {
   std::unordered_map<const Descriptor*, MessagePlan> messages_;
   const MessagePlan* root_ = nullptr;
   std::optional<UpdateShape> update_;
-  const MessagePlan* resource_ = nullptr;  // Of an Update request.
+  const MessagePlan* resource_ = nullptr;  // The resource of an Update request.
 };
 
 absl::StatusOr<Validator> Validator::Compile(const Descriptor& type) {

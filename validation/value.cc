@@ -14,8 +14,8 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
 
-// Longer texts are not echoed.
-constexpr uint64_t kQuotedCharacters = 40;
+// Longer strings are not included in error texts.
+constexpr uint64_t kMaxQuotedCharacters = 40;
 
 Instant ToInstant(const Message& timestamp) {
   const Reflection& reflection = *timestamp.GetReflection();
@@ -24,7 +24,8 @@ Instant ToInstant(const Message& timestamp) {
           reflection.GetInt32(timestamp, type.field(1))};
 }
 
-// Reflection wants a string to build texts in that are not stored as std::string; none is here.
+// A required argument of Reflection, used only for strings not stored as std::string; there are
+// none.
 std::string* Scratch() {
   static thread_local std::string scratch;
   return &scratch;
@@ -46,7 +47,7 @@ std::string InstantToText(const Instant& instant) {
 
 std::string QuotedText(absl::string_view text) {
   const uint64_t characters = CharacterCount(text);
-  if (characters > kQuotedCharacters) return absl::StrCat(characters, " characters");
+  if (characters > kMaxQuotedCharacters) return absl::StrCat(characters, " characters");
   return absl::StrCat("\"", absl::Utf8SafeCHexEscape(text), "\"");
 }
 
@@ -117,7 +118,7 @@ bool IsZero(const Value& value) {
     bool operator()(uint64_t number) const { return number == 0; }
     bool operator()(double number) const { return number == 0; }
     bool operator()(absl::string_view text) const { return text.empty(); }
-    bool operator()(const Instant&) const { return false; }  // Only absence is a message's zero.
+    bool operator()(const Instant&) const { return false; }  // A message has no zero value.
   } is_zero;
   return std::visit(is_zero, value);
 }

@@ -1,4 +1,4 @@
-// What rules look at: the values of fields, whatever their width on the wire.
+// The values of fields that rules check, independent of their protobuf types.
 #ifndef ENERGYSITES_VALIDATION_VALUE_H_
 #define ENERGYSITES_VALIDATION_VALUE_H_
 
@@ -12,12 +12,12 @@
 
 namespace energysites {
 
-// A google.protobuf.Timestamp, as sent.
+// A google.protobuf.Timestamp, which may be out of range.
 struct Instant {
   int64_t seconds;
   int32_t nanos;
 
-  // Nanos out of range carry into the seconds, as in protovalidate.
+  // Nanos out of range are added to the seconds, as in protovalidate.
   absl::int128 Nanoseconds() const { return absl::int128(seconds) * 1'000'000'000 + nanos; }
 
   bool operator==(const Instant& other) const { return Nanoseconds() == other.Nanoseconds(); }
@@ -27,12 +27,12 @@ struct Instant {
   bool operator>=(const Instant& other) const { return Nanoseconds() >= other.Nanoseconds(); }
 };
 
-// Widening loses nothing, so three number types compare as all of protobuf's do; values of one
-// field always hold the same alternative. The length of a list is a uint64_t. Types that no rule
-// looks into (bool, bytes, enum, other messages) are std::monostate.
+// Every protobuf number converts without loss to one of the three number types. All values of a
+// field have the same alternative. The length of a list is a uint64_t. Types without rules (bool,
+// bytes, enum, other messages) are std::monostate.
 using Value = std::variant<std::monostate, int64_t, uint64_t, double, absl::string_view, Instant>;
 
-// Returns the value of `field`, which is not repeated. A text lives as long as `message`.
+// Returns the value of `field`, which is not repeated. A string is valid as long as `message`.
 Value ReadField(const google::protobuf::Message& message,
                 const google::protobuf::FieldDescriptor& field);
 
@@ -43,14 +43,14 @@ Value ReadElement(const google::protobuf::Message& message,
 // Returns whether `field` is a google.protobuf.Timestamp.
 bool IsTimestamp(const google::protobuf::FieldDescriptor& field);
 
-// Returns whether `value` is 0 or an empty text.
+// Returns whether `value` is 0 or an empty string.
 bool IsZero(const Value& value);
 
-// Returns the number of characters (code points) of a UTF-8 text.
+// Returns the number of characters (code points) of a UTF-8 string.
 uint64_t CharacterCount(absl::string_view text);
 
-// Returns `value` for people: numbers in their shortest exact form, short texts quoted and
-// escaped, long ones by their length.
+// Returns `value` for an error text: a number in its shortest exact form, a short string quoted and
+// escaped, and the length of a long string.
 std::string ToText(const Value& value);
 
 }  // namespace energysites

@@ -9,30 +9,30 @@
 
 namespace energysites {
 
-// One broken rule of one field.
+// A rule that a field violates.
 struct Violation {
   std::string field;  // Path from the validated message: `live_data_entry.soc`, `entries[499].soc`.
   std::string rule_id;  // As protovalidate names it: `double.gte_lte`.
-  std::string message;  // What is allowed and what was sent, for people.
+  std::string message;  // The allowed values and the value that was sent.
 };
 
-// Takes violations as they are found.
+// Receives violations as they are found.
 class ViolationSink {
  public:
   virtual ~ViolationSink() = default;
 
-  // Called for every violation, in order. It lies in element `index` of the list field named
-  // `list`, the outermost one on its path; in none if `index` is -1. If the result is true, Take
-  // gets the violation, whose texts are made only then.
-  virtual bool Wants(absl::string_view list, int index, const std::string& rule_id) = 0;
-  virtual void Take(Violation violation) = 0;
+  // Called for every violation, in order. `list` is the outermost list field on its path and
+  // `index` the element; `index` is -1 if there is no list on the path. Returns whether to format
+  // the violation and pass it to Add.
+  virtual bool Accepts(absl::string_view list, int index, const std::string& rule_id) = 0;
+  virtual void Add(Violation violation) = 0;
 };
 
-// Takes all.
+// Keeps all violations.
 class ViolationList final : public ViolationSink {
  public:
-  bool Wants(absl::string_view, int, const std::string&) override { return true; }
-  void Take(Violation violation) override { violations_.push_back(std::move(violation)); }
+  bool Accepts(absl::string_view, int, const std::string&) override { return true; }
+  void Add(Violation violation) override { violations_.push_back(std::move(violation)); }
 
   std::vector<Violation> TakeAll() { return std::move(violations_); }
 

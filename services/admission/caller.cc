@@ -22,16 +22,16 @@ bool IsPeerAuthenticated(const grpc::CallbackServerContext& context) {
 }
 
 std::optional<int64_t> ParseSiteId(const google::protobuf::Value& value) {
-  constexpr double kMostExact = 9007199254740992;  // 2^53
+  constexpr double kMaxExact = 9007199254740992;  // 2^53
   int64_t id = 0;
   if (value.has_string_value()) {
     const std::string& text = value.string_value();
-    // Which is also true of none; SimpleAtoi takes blanks and signs.
+    // SimpleAtoi also accepts blanks and signs, and rejects an empty string.
     if (!std::all_of(text.begin(), text.end(), absl::ascii_isdigit)) return std::nullopt;
     if (!absl::SimpleAtoi(text, &id)) return std::nullopt;
   } else {
     const double number = value.number_value();
-    if (!value.has_number_value() || !(number > 0 && number < kMostExact)) return std::nullopt;
+    if (!value.has_number_value() || !(number > 0 && number < kMaxExact)) return std::nullopt;
     id = static_cast<int64_t>(number);
     if (static_cast<double>(id) != number) return std::nullopt;
   }
@@ -42,7 +42,7 @@ std::optional<int64_t> ParseSiteId(const google::protobuf::Value& value) {
 absl::StatusOr<Caller> CallerFromHeaders(const grpc::CallbackServerContext& context) {
   const auto& headers = context.client_metadata();
   Caller caller;
-  // A second header of one name would leave open which of them counts.
+  // A repeated header is ambiguous.
   if (headers.count(kSubjectHeader) != 1 || headers.count(kSiteIdsHeader) > 1) {
     return IdentityMissing();
   }
@@ -72,12 +72,12 @@ std::optional<std::set<int64_t>> ParseSiteIds(absl::string_view json) {
   return ids;
 }
 
-bool MayAsk(const grpc::CallbackServerContext& context, IdentitySource source) {
+bool IsTrustedPeer(const grpc::CallbackServerContext& context, IdentitySource source) {
   return source != IdentitySource::kEnvoy || IsPeerAuthenticated(context);
 }
 
 absl::StatusOr<Caller> CallerOf(const grpc::CallbackServerContext& context, IdentitySource source) {
-  if (!MayAsk(context, source)) return IdentityMissing();
+  if (!IsTrustedPeer(context, source)) return IdentityMissing();
   if (source == IdentitySource::kEnvoy) return CallerFromHeaders(context);
   const auto& headers = context.client_metadata();
   if (headers.count(kSubjectHeader) > 0 || headers.count(kSiteIdsHeader) > 0) {
@@ -89,7 +89,7 @@ absl::StatusOr<Caller> CallerOf(const grpc::CallbackServerContext& context, Iden
 std::string OwnerOf(const Caller& caller, const grpc::CallbackServerContext& context) {
   if (!caller.subject.empty()) return caller.subject;
   if (!IsPeerAuthenticated(context)) return "";
-  // Names come from certificates, in any encoding.
+  // The names in a certificate may have any encoding.
   return absl::StrJoin(context.auth_context()->GetPeerIdentity(), ",",
                        [](std::string* out, const grpc::string_ref& name) {
                          out->append(absl::CEscape({name.data(), name.size()}));

@@ -1,4 +1,4 @@
-// Who calls, and which sites that caller may use.
+// The identity of a caller and the sites that it may use.
 #ifndef SERVICES_ADMISSION_CALLER_H_
 #define SERVICES_ADMISSION_CALLER_H_
 
@@ -13,31 +13,34 @@
 
 namespace energysites {
 
-// Where the server learns who calls.
+// The source of the caller's identity.
 enum class IdentitySource {
-  kNone,   // Nowhere: all callers are alike.
-  kEnvoy,  // From the headers of a gateway that shows a client certificate.
+  kNone,   // No source: all callers have the same permissions.
+  kEnvoy,  // Headers set by Envoy, which authenticates with a client certificate.
 };
 
 struct Caller {
-  std::string subject;  // Empty where callers have no names.
-  // The only sites that the caller may use; nothing if it may use all.
+  std::string subject;  // Empty with IdentitySource::kNone.
+  // The only sites that the caller may use; not set if it may use all sites.
   std::optional<std::set<int64_t>> sites;
 };
 
-// Whether the peer may ask what is nobody's in particular: the gateway alone, where it is `source`.
-bool MayAsk(const grpc::CallbackServerContext& context, IdentitySource source);
+// Returns whether the peer may make calls that do not depend on the caller's identity. With
+// IdentitySource::kEnvoy only peers with a client certificate may.
+bool IsTrustedPeer(const grpc::CallbackServerContext& context, IdentitySource source);
 
-// Returns UNAUTHENTICATED if `source` is the gateway, and the call comes without its certificate or
-// without headers that can be read; and if it is not, and the call has such headers, for whoever
-// sent them counts on limits that nobody would keep.
+// Returns the caller. With IdentitySource::kEnvoy, returns UNAUTHENTICATED if the call has no
+// client certificate or no valid identity headers. With IdentitySource::kNone, returns
+// UNAUTHENTICATED if the call has identity headers: their sender expects limits that this server
+// does not enforce.
 absl::StatusOr<Caller> CallerOf(const grpc::CallbackServerContext& context, IdentitySource source);
 
-// Whose the caller's sessions and tokens are: its subject, or else the names in its certificate.
+// Returns the owner of the caller's sessions and tokens: its subject if there is one, otherwise the
+// names in its certificate.
 std::string OwnerOf(const Caller& caller, const grpc::CallbackServerContext& context);
 
-// The ids in a JSON array of decimal strings or whole numbers, such as `["1","2"]`; nothing if
-// `json` is anything else. Numbers beyond 2^53 are refused: JSON has lost their last digits.
+// Returns the ids in a JSON array of decimal strings or integers, such as `["1","2"]`; nothing if
+// `json` is anything else. Rejects numbers from 2^53 on, which JSON parsers round.
 std::optional<std::set<int64_t>> ParseSiteIds(absl::string_view json);
 
 }  // namespace energysites

@@ -14,43 +14,44 @@ using Path = std::vector<const FieldDescriptor*>;
 
 const std::string kRuleId = kSiteNotInToken;
 
-// Walks from a message down the rest of the path.
-class Walk {
+// Checks all values of the field at a path.
+class PathChecker {
  public:
-  Walk(const std::set<int64_t>& sites, ViolationSink& violations)
+  PathChecker(const std::set<int64_t>& sites, ViolationSink& violations)
       : sites_(sites), violations_(violations) {}
 
-  void From(const Message& message, Path::const_iterator next, Path::const_iterator end,
-            const std::string& prefix) {
+  // Checks the values at the fields from `next` to `end` in `message`, which is at path `prefix`.
+  void Check(const Message& message, Path::const_iterator next, Path::const_iterator end,
+             const std::string& prefix) {
     const FieldDescriptor* const field = *next;
     const auto* reflection = message.GetReflection();
-    const std::string place = absl::StrCat(prefix, field->name());
+    const std::string path = absl::StrCat(prefix, field->name());
     const bool is_last = next + 1 == end;
     if (!field->is_repeated()) {
-      if (is_last) return See(place, reflection->GetInt64(message, field));
-      return From(reflection->GetMessage(message, field), next + 1, end, place + ".");
+      if (is_last) return CheckSite(path, reflection->GetInt64(message, field));
+      return Check(reflection->GetMessage(message, field), next + 1, end, path + ".");
     }
     const int size = reflection->FieldSize(message, field);
-    if (is_last && size == 0) See(place, 0);
+    if (is_last && size == 0) CheckSite(path, 0);
     const bool is_outermost = index_ < 0;
     if (is_outermost) list_ = field->name();
     for (int i = 0; i < size; ++i) {
       if (is_outermost) index_ = i;
-      const std::string item = absl::StrCat(place, "[", i, "]");
+      const std::string item = absl::StrCat(path, "[", i, "]");
       if (is_last) {
-        See(item, reflection->GetRepeatedInt64(message, field, i));
+        CheckSite(item, reflection->GetRepeatedInt64(message, field, i));
       } else {
-        From(reflection->GetRepeatedMessage(message, field, i), next + 1, end, item + ".");
+        Check(reflection->GetRepeatedMessage(message, field, i), next + 1, end, item + ".");
       }
     }
     if (is_outermost) index_ = -1;
   }
 
  private:
-  void See(const std::string& place, int64_t site) {
-    if (sites_.count(site) > 0 || !violations_.Wants(list_, index_, kRuleId)) return;
-    violations_.Take(
-        {place, kRuleId,
+  void CheckSite(const std::string& path, int64_t site) {
+    if (sites_.count(site) > 0 || !violations_.Accepts(list_, index_, kRuleId)) return;
+    violations_.Add(
+        {path, kRuleId,
          site == 0
              ? "must name a site: the caller's token is bound to sites"
              : absl::StrCat("must be a site that the caller's token is bound to, not ", site)});
@@ -58,7 +59,7 @@ class Walk {
 
   const std::set<int64_t>& sites_;
   ViolationSink& violations_;
-  // Where it is: the element of the outermost list, -1 outside of any.
+  // The current element of the outermost list; -1 outside of lists.
   absl::string_view list_;
   int index_ = -1;
 };
@@ -88,9 +89,9 @@ void SiteScope::Check(const Message& request, const Caller& caller,
                       ViolationSink& violations) const {
   if (!caller.sites.has_value()) return;
   if (!path_.empty()) {
-    Walk(*caller.sites, violations).From(request, path_.begin(), path_.end(), "");
-  } else if (violations.Wants("", -1, kRuleId)) {
-    violations.Take({"", kRuleId, "is not for callers whose token is bound to sites"});
+    PathChecker(*caller.sites, violations).Check(request, path_.begin(), path_.end(), "");
+  } else if (violations.Accepts("", -1, kRuleId)) {
+    violations.Add({"", kRuleId, "is not for callers whose token is bound to sites"});
   }
 }
 

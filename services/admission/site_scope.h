@@ -1,4 +1,4 @@
-// Which sites a request names, and whether its caller may use them.
+// Checks that a caller may use the sites in a request.
 #ifndef SERVICES_ADMISSION_SITE_SCOPE_H_
 #define SERVICES_ADMISSION_SITE_SCOPE_H_
 
@@ -13,22 +13,22 @@
 
 namespace energysites {
 
-// The rule id of what SiteScope finds.
+// The rule id of the violations that SiteScope adds.
 inline constexpr char kSiteNotInToken[] = "SITE_NOT_IN_TOKEN";
 
-// The path of a request that names no sites: it is about all of them, or about a new one.
+// The path for a request without a site field: it applies to all sites or to a new one.
 inline constexpr char kAllSites[] = "";
 
-// The rule of one request type. Safe from any thread.
+// The site check of one request type. Thread-safe.
 class SiteScope {
  public:
-  // `path` leads to the int64 field that names the request's site or sites, such as
+  // `path` is the path of the int64 field with the site ids of the request, such as
   // `entries.site_id`. Returns INTERNAL if there is no such field.
   static absl::StatusOr<SiteScope> Compile(const google::protobuf::Descriptor& request,
                                            absl::string_view path);
 
-  // A violation for each site of the request outside of those that the caller is bound to. One that
-  // names no site means all sites, which no bound caller may use.
+  // If the caller is restricted to sites, adds a violation for each other site in the request. A
+  // request without a site id applies to all sites and is a violation, too.
   void Check(const google::protobuf::Message& request, const Caller& caller,
              ViolationSink& violations) const;
 

@@ -19,7 +19,7 @@ ConfigurationsService::ConfigurationsService(ServiceContext& context) : RawServi
         return ConfigurationRepository(session).Create(
             request, WriteRequestOf(request, request.configuration().site_id()));
       });
-  ServeTogether<v1::GetConfigurationRequest, v1::Configuration>(
+  ServeBatched<v1::GetConfigurationRequest, v1::Configuration>(
       "GetConfiguration", "site_id", kManyReads,
       [](const v1::GetConfigurationRequest& request) { return request.site_id(); },
       [](Session& session, const std::vector<const v1::GetConfigurationRequest*>& requests) {

@@ -2,12 +2,12 @@
 
 namespace energysites {
 
-bool BrokenRules::Wants(absl::string_view list, int index, const std::string& rule_id) {
+bool BrokenRules::Accepts(absl::string_view list, int index, const std::string& rule_id) {
   ++count_;
-  ++times_[rule_id];
-  // Outside of entries, the length of a request's lists bounds what can be wrong.
+  ++rule_counts_[rule_id];
+  // Outside of entries, the maximum length of lists bounds the number of violations.
   if (index < 0 || list != "entries") {
-    are_of_entries_ = false;
+    only_in_entries_ = false;
     return true;
   }
   if (listed_.size() < kMaxListed || index == last_listed_entry_) {

@@ -1,4 +1,4 @@
-// What is wrong with a request, however much that is.
+// Collects the violations of a request in bounded memory.
 #ifndef SERVICES_ERRORS_BROKEN_RULES_H_
 #define SERVICES_ERRORS_BROKEN_RULES_H_
 
@@ -12,31 +12,32 @@
 
 namespace energysites {
 
-// The first violations of a request. Of those beyond it keeps how often each rule was broken and in
-// which entries: 20 KB of empty entries break rules 80,000 times, which would take tens of MiB.
+// Lists the first violations of a request. Of further violations it keeps only the count by rule
+// and the indexes of the entries: 20 KB of empty entries have 80,000 violations, which would take
+// tens of MiB.
 class BrokenRules final : public ViolationSink {
  public:
-  // An entry that has one of the first ones is listed with all that is wrong with it.
+  // All violations of an entry are listed if one of them is among the first.
   static constexpr size_t kMaxListed = 2000;
 
-  bool Wants(absl::string_view list, int index, const std::string& rule_id) override;
-  void Take(Violation violation) override { listed_.push_back(std::move(violation)); }
+  bool Accepts(absl::string_view list, int index, const std::string& rule_id) override;
+  void Add(Violation violation) override { listed_.push_back(std::move(violation)); }
 
   const std::vector<Violation>& listed() const { return listed_; }
-  // Entries of which no violation is listed, by their ascending indexes.
+  // The indexes of entries without a listed violation, ascending.
   const std::vector<int>& unlisted_entries() const { return unlisted_entries_; }
-  // Of all violations, listed or not: how often each rule was broken, how many they are, and
-  // whether each lies in an entry of a batch.
-  const std::map<std::string, int>& times() const { return times_; }
+  // Of all violations, listed or not: the number by rule id, the total number, and whether all of
+  // them are in entries of a batch.
+  const std::map<std::string, int>& rule_counts() const { return rule_counts_; }
   size_t count() const { return count_; }
-  bool are_of_entries() const { return are_of_entries_; }
+  bool only_in_entries() const { return only_in_entries_; }
 
  private:
   std::vector<Violation> listed_;
   std::vector<int> unlisted_entries_;
-  std::map<std::string, int> times_;
+  std::map<std::string, int> rule_counts_;
   size_t count_ = 0;
-  bool are_of_entries_ = true;
+  bool only_in_entries_ = true;
   int last_listed_entry_ = -1;
 };
 

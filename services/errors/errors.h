@@ -1,4 +1,4 @@
-// The errors that services answer with, and the one place that makes a grpc::Status.
+// The errors that services return, and the only conversion to grpc::Status.
 #ifndef SERVICES_ERRORS_ERRORS_H_
 #define SERVICES_ERRORS_ERRORS_H_
 
@@ -13,57 +13,58 @@
 
 namespace energysites {
 
-// INVALID_ARGUMENT with BadRequest: one field violation for each of `violations`, its reason the
-// rule id. They travel in HTTP/2 trailers, which common clients cap at 8 KiB: when they do not
-// fit, the last are left out and the message says how many there are: `count`, if `violations` are
-// but the first ones. `violations` is not empty.
+// INVALID_ARGUMENT with BadRequest: one field violation, with the rule id as its reason, for each
+// of `violations`, which must not be empty. The details are sent in HTTP/2 trailers, which common
+// clients limit to 8 KiB. Violations that do not fit are omitted, and the message has the total
+// number: `count`, if `violations` has only the first ones.
 absl::Status InvalidRequest(const std::vector<Violation>& violations, size_t count = 0);
 
-// As InvalidRequest, where the details travel in the body of an HTTP answer: 1,000 violations fit.
+// As InvalidRequest, for details in the body of an HTTP response, where 1,000 violations fit.
 absl::Status InvalidBody(const std::vector<Violation>& violations, size_t count);
 
-// INVALID_ARGUMENT: the body of a REST call is not a JSON object; `why` says what it is instead,
-// and what to send.
+// INVALID_ARGUMENT: the body of a REST call is not a JSON object. `why` says what it is and what to
+// send.
 absl::Status BadJson(absl::string_view why);
 
-// PERMISSION_DENIED with the same details: sites that are not the caller's. `violations` is not
-// empty.
+// PERMISSION_DENIED with the same details: sites that the caller may not use. `violations` must not
+// be empty.
 absl::Status SitesNotInToken(const std::vector<Violation>& violations, size_t count = 0);
 
-// UNAUTHENTICATED: the server takes calls only from a gateway that says who calls.
+// UNAUTHENTICATED: the server accepts only calls with an identity set by the gateway.
 absl::Status IdentityMissing();
 
-// UNAUTHENTICATED: the call says who calls, and the server would not heed it.
+// UNAUTHENTICATED: the call has identity headers, which this server does not use.
 absl::Status IdentityNotExpected();
 
-// INVALID_ARGUMENT: the bytes are no message of `type`.
+// INVALID_ARGUMENT: the bytes are not a valid message of `type`.
 absl::Status MalformedRequest(absl::string_view type);
 
-// INVALID_ARGUMENT: the page token is not one of ours, or belongs to a list with other parameters.
+// INVALID_ARGUMENT: the page token is malformed or was issued for a list with other parameters.
 absl::Status BadPageToken();
 
-// INVALID_ARGUMENT: the resume token is not one of ours, or belongs to other sites.
+// INVALID_ARGUMENT: the resume token is malformed or was issued for other sites.
 absl::Status BadResumeToken();
 
-// NOT_FOUND: the resume token is another caller's.
+// NOT_FOUND: the resume token was issued to another caller.
 absl::Status ResumeTokenNotFound();
 
-// RESOURCE_EXHAUSTED: the client of a stream takes its answers too slowly. With the token of the
-// last one, where there are tokens.
+// RESOURCE_EXHAUSTED: the client of a stream reads too slowly. `resume_token` is the token of the
+// last response, if responses have tokens.
 absl::Status ReaderTooSlow(absl::string_view resume_token = "");
 
-// RESOURCE_EXHAUSTED with RetryInfo: the caller's token is bound to sites, and its subject has
-// `most` streams of the kind open, which is all that it may have.
-absl::Status TooManyStreams(size_t most);
+// RESOURCE_EXHAUSTED with RetryInfo: the caller's token is restricted to sites, and its subject has
+// the maximum of `max` streams of this kind open.
+absl::Status TooManyStreams(size_t max);
 
-// UNAVAILABLE: the server shuts down; another one, or a later one, takes the call.
+// UNAVAILABLE: the server is shutting down; the call may be retried.
 absl::Status ShuttingDown();
 
-// What gRPC sends: code, text and details. The text of an INTERNAL status stays here.
+// Returns the status to send: code, message and details. The message of an INTERNAL status is
+// replaced by a fixed text.
 grpc::Status ToGrpc(const absl::Status& status);
 
-// The same at the end of the call of `context`: clients with a retry policy wait as long as its
-// trailers ask them to.
+// As above, for the end of the call of `context`: for RESOURCE_EXHAUSTED also sets the trailer that
+// delays the retries of gRPC clients with a retry policy.
 grpc::Status ToGrpc(const absl::Status& status, grpc::CallbackServerContext& context);
 
 }  // namespace energysites

@@ -19,18 +19,18 @@
 namespace energysites {
 namespace {
 
-// A bucket takes up to some 260 bytes, and a gRPC client by default no answer above 4 MiB.
-constexpr size_t kMostBuckets = 10000;
-constexpr int64_t kMostSeconds = int64_t{366} * 24 * 60 * 60;
+// A bucket takes up to about 260 bytes, and gRPC clients accept up to 4 MiB by default.
+constexpr size_t kMaxBuckets = 10000;
+constexpr int64_t kMaxSeconds = int64_t{366} * 24 * 60 * 60;
 constexpr int64_t kMicrosecondsPerSecond = 1000000;
 
-// The first moment that the database can tell at or after `stamp`.
+// Returns `stamp` in microseconds, the precision of the database, rounded up.
 int64_t MicrosecondsOf(const google::protobuf::Timestamp& stamp) {
   return stamp.seconds() * kMicrosecondsPerSecond + (stamp.nanos() + 999) / 1000;
 }
 
-// The first moment after `now` at which the clocks show `next`, or, `step` units at a time, what
-// comes after it: where the clocks were put back past its begin, `next` began before `now`.
+// Returns the first of `next`, `next + step`, ... that begins after `now`. `next` itself may begin
+// before `now` if local time was set back past its start.
 template <class Civil>
 absl::Time BeginAfter(absl::Time now, const absl::TimeZone& zone, Civil next, int step) {
   while (absl::FromCivil(next, zone) <= now) next += step;
@@ -56,7 +56,7 @@ absl::Time NextBegin(const std::string& unit, absl::Time now, const absl::TimeZo
                     kWeek);
 }
 
-// The seconds of `900s`; nothing for a calendar unit.
+// Returns 900 for `900s`; nothing for a calendar unit.
 std::optional<int64_t> FixedSeconds(absl::string_view bucket) {
   int64_t seconds;
   if (!absl::ConsumeSuffix(&bucket, "s") || !absl::SimpleAtoi(bucket, &seconds)) {
@@ -65,7 +65,7 @@ std::optional<int64_t> FixedSeconds(absl::string_view bucket) {
   return seconds;
 }
 
-// Where the bucket that holds `now` ends.
+// Returns the end of the bucket that contains `now`.
 using Next = std::function<int64_t(int64_t now)>;
 
 Next FixedLength(int64_t length) {
@@ -86,10 +86,10 @@ Next CalendarUnit(const std::string& unit, const absl::TimeZone& zone) {
 absl::StatusOr<std::vector<int64_t>> AggregateBuckets(const v1::AggregateLiveDataRequest& request) {
   std::vector<Violation> violations;
   const std::optional<int64_t> seconds = FixedSeconds(request.bucket());
-  if (seconds.has_value() && *seconds > kMostSeconds) {
+  if (seconds.has_value() && *seconds > kMaxSeconds) {
     violations.push_back(
         {"bucket", "bucket.length",
-         absl::StrCat("must be 366 days (", kMostSeconds, "s) at most, not ", request.bucket())});
+         absl::StrCat("must be 366 days (", kMaxSeconds, "s) at most, not ", request.bucket())});
   }
   const std::optional<absl::TimeZone> zone = FindTimeZone(request.time_zone());
   if (!zone.has_value()) {
@@ -108,9 +108,9 @@ absl::StatusOr<std::vector<int64_t>> AggregateBuckets(const v1::AggregateLiveDat
                                         : CalendarUnit(request.bucket(), *zone);
   std::vector<int64_t> boundaries = {start};
   while (boundaries.back() < end) {
-    if (boundaries.size() * sites.size() > kMostBuckets) {
+    if (boundaries.size() * sites.size() > kMaxBuckets) {
       return InvalidRequest({{"end_time", "end_time.buckets",
-                              absl::StrCat("must leave ", kMostBuckets,
+                              absl::StrCat("must leave ", kMaxBuckets,
                                            " buckets of all sites at most from start_time on")}});
     }
     boundaries.push_back(std::min(next(boundaries.back()), end));

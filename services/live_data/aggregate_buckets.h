@@ -10,11 +10,13 @@
 
 namespace energysites {
 
-// Where the buckets of `request`, a valid one, begin, and last where they end, in microseconds
-// since 1970: the first and the last are the request's start and end. Empty for no bucket.
+// Returns the start times of the buckets of `request`, followed by the end time of the last one, in
+// microseconds since 1970. The first and the last value are the start and the end of the request.
+// Empty if there are no buckets. `request` must be valid.
 //
-// A day, week or month begins at the first moment that the clocks of the zone show it, an hour
-// whenever they show a full one or are changed: an hour that the clocks show twice is two buckets.
+// A day, week or month begins at its first moment in the local time of the zone. An hour begins at
+// each full hour of local time and at each change of the UTC offset. An hour that occurs twice in
+// local time therefore has two buckets.
 //
 // Returns INVALID_ARGUMENT for an unknown time zone (`time_zone.known`), a fixed length of more
 // than 366 days (`bucket.length`), or more than 10,000 buckets of all sites (`end_time.buckets`).

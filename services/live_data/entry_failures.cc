@@ -11,7 +11,7 @@
 namespace energysites {
 namespace {
 
-// The 499 of `entries[499].soc`.
+// Returns 499 for `entries[499].soc`.
 int EntryIndex(absl::string_view field) {
   int index = -1;
   absl::ConsumePrefix(&field, "entries[");
@@ -39,7 +39,7 @@ std::map<int, absl::Status> EntryFailures(const EntryFaults& faults, absl::strin
   const absl::Status broken =
       storage::WithoutDetails(absl::InvalidArgumentError("breaks rules of the contract"));
   for (const int index : faults.rules.unlisted_entries()) failures[index] = broken;
-  // An entry that is wrong twice is told of the rules, as a whole request is.
+  // For an entry with both, the violated rules are reported, as for a whole request.
   for (const auto& [index, of_entry] : ByEntry(faults.sites, path)) {
     if (failures.count(index) == 0) failures[index] = SitesNotInToken(of_entry);
   }

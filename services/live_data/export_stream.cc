@@ -26,11 +26,11 @@ using google::protobuf::io::CodedOutputStream;
 using storage::Moment;
 using v1::LiveDataEntry;
 
-// Large enough that a message costs little beside its rows.
+// Large enough that the overhead per message is small.
 constexpr size_t kAnswerBytes = 512 << 10;
-constexpr size_t kMostRowBytes = 1024;
+constexpr size_t kMaxRowBytes = 1024;
 
-// Reads the columns of a row, one after the other.
+// Reads the columns of a row in order.
 class Columns {
  public:
   explicit Columns(absl::string_view row) : rest_(row) {}
@@ -50,7 +50,7 @@ class Columns {
   Timestamp Stamp() { return Moment{Int64()}.ToTimestamp(); }
 
  private:
-  // All our columns have a length that is known, and none is null.
+  // Skipped: the length of every column is known, and no column is null.
   static constexpr size_t kLengthBytes = 4;
 
   uint64_t Bits() {
@@ -87,7 +87,7 @@ FieldDescriptor::CppType TypeOf(int field) {
   return LiveDataEntry::descriptor()->FindFieldByNumber(field)->cpp_type();
 }
 
-// `2016-08-01T07:00:00Z`, with six digits of fraction where there is one.
+// Appends `2016-08-01T07:00:00Z`, with six digits of fraction if it is not zero.
 void AppendStamp(const Timestamp& stamp, std::string& bytes) {
   const std::string text = storage::SqlFromTimestamp(stamp);
   constexpr absl::string_view kNoFraction = ".000000Z";
@@ -99,14 +99,14 @@ void AppendStamp(const Timestamp& stamp, std::string& bytes) {
   }
 }
 
-// The shortest text that reads back as the same double.
+// Appends the shortest text that parses to the same double.
 void AppendDouble(double value, std::string& bytes) {
   char digits[32];
   const auto end = std::to_chars(digits, digits + sizeof(digits), value).ptr;
   bytes.append(digits, end);
 }
 
-// Appends the value of a column; `quote` goes around what JSON writes as a string.
+// Appends the value of a column. Encloses values that are strings in JSON in `quote`.
 void AppendText(int field, const char* quote, Columns& columns, std::string& bytes) {
   switch (TypeOf(field)) {
     case FieldDescriptor::CPPTYPE_INT64:
@@ -154,7 +154,7 @@ absl::StatusOr<storage::LiveDataRange> RangeOf(const Request& request) {
   return range;
 }
 
-// `bytes` as a message, without a copy.
+// Returns a buffer that owns `bytes`, without a copy.
 grpc::ByteBuffer BufferOf(std::string bytes) {
   auto* const owned = new std::string(std::move(bytes));
   const grpc::Slice slice(
@@ -173,8 +173,8 @@ absl::Status WriteBody(const std::string& content_type, std::string data, Stream
 }  // namespace
 
 void AppendWireFormat(const std::vector<int>& fields, absl::string_view row, std::string& bytes) {
-  // An entry is shorter than 128 bytes, so that its length takes one.
-  uint8_t buffer[kMostRowBytes];
+  // An entry is shorter than 128 bytes, so its length is encoded in one byte.
+  uint8_t buffer[kMaxRowBytes];
   uint8_t* target = WriteTag(v1::ExportLiveDataResponse::kLiveDataEntriesFieldNumber,
                              WireFormatLite::WIRETYPE_LENGTH_DELIMITED, buffer);
   uint8_t* const length = target++;
@@ -240,7 +240,7 @@ absl::Status ExportEntries(storage::Session& session, const v1::ExportLiveDataRe
   };
   const absl::Status read =
       storage::ExportLiveData(session, *range, [&](absl::string_view row) -> absl::Status {
-        if (answer.empty()) answer.reserve(kAnswerBytes + kMostRowBytes);
+        if (answer.empty()) answer.reserve(kAnswerBytes + kMaxRowBytes);
         AppendWireFormat(range->fields, row, answer);
         ++entries;
         return answer.size() < kAnswerBytes ? absl::OkStatus() : send();
@@ -261,7 +261,7 @@ absl::Status DownloadEntries(storage::Session& session, const v1::DownloadLiveDa
   int64_t rows = 0;
   bool begun = false;
   const auto send = [&] {
-    // Not before the sites are known to exist: an error is no file.
+    // Set only after the sites are known to exist, because an error must not be saved as a file.
     if (!std::exchange(begun, true)) {
       writer.AddHeader("content-disposition", absl::StrCat("attachment; filename=\"live-data.",
                                                            csv ? "csv" : "ndjson", "\""));

@@ -1,4 +1,4 @@
-// ExportLiveData and DownloadLiveData: rows from the database as messages and as files.
+// The handlers of ExportLiveData and DownloadLiveData.
 #ifndef SERVICES_LIVE_DATA_EXPORT_STREAM_H_
 #define SERVICES_LIVE_DATA_EXPORT_STREAM_H_
 
@@ -14,17 +14,16 @@
 
 namespace energysites {
 
-// Handlers for ServeStream. Return what storage::ExportLiveData does, and INVALID_ARGUMENT if
-// `read_mask` names what is no field of LiveDataEntry (`field_mask.known`).
+// Handlers for ServeStream. Return the errors of storage::ExportLiveData, and INVALID_ARGUMENT if
+// `read_mask` has an unknown field (`field_mask.known`).
 absl::Status ExportEntries(storage::Session& session, const v1::ExportLiveDataRequest& request,
                            StreamWriter& writer);
 absl::Status DownloadEntries(storage::Session& session, const v1::DownloadLiveDataRequest& request,
                              StreamWriter& writer);
 
-// The parts of them that turn a row (see storage::TakeRow) of these fields into bytes appended to
-// `bytes`: one element of ExportLiveDataResponse.live_data_entries in protobuf's wire format, a
-// line of CSV, a line of JSON. No message is made of it on the way, which would cost more than the
-// rest.
+// Append a row (see storage::TakeRow) with these fields to `bytes`: as an element of
+// ExportLiveDataResponse.live_data_entries in protobuf wire format, as a line of CSV, or as a line
+// of JSON. No message object is created, because that would dominate the cost of an export.
 void AppendWireFormat(const std::vector<int>& fields, absl::string_view row, std::string& bytes);
 void AppendCsv(const std::vector<int>& fields, absl::string_view row, std::string& bytes);
 void AppendJson(const std::vector<int>& fields, absl::string_view row, std::string& bytes);

@@ -57,7 +57,7 @@ class IngestMethod::Stream final : public Reactor {
       : method_(method),
         context_(context),
         observer_(method.observer_, *context),
-        caller_(method.gate_.Identify(*context)) {
+        caller_(method.admission_.Identify(*context)) {
     const absl::Status accepted = Accept();
     draining_ = method_.draining_.Subscribe([this] {
       std::unique_lock<std::mutex> lock(mutex_);
@@ -156,11 +156,11 @@ class IngestMethod::Batch final : public storage::Job {
   // A valid batch, but for entries in `failures`; or why the stream has to end.
   absl::Status Parse(grpc::ByteBuffer* bytes, const Caller& caller) {
     const IngestMethod& method = stream_.method();
-    const absl::Status parsed = method.gate_.Parse(bytes, request_, method.observer_);
+    const absl::Status parsed = method.admission_.Parse(bytes, request_, method.observer_);
     if (!parsed.ok()) return parsed;
     if (request_->has_batch()) method.batch_entries_.Observe(request_->batch().entries_size());
     const absl::StatusOr<EntryFaults> faults =
-        method.gate_.Check(*request_, caller, method.observer_, /*tolerates_entries=*/true);
+        method.admission_.Check(*request_, caller, method.observer_, /*tolerates_entries=*/true);
     if (!faults.ok()) return faults.status();
     failures_ = EntryFailures(*faults, kBatchPath);
     if (request_->has_batch()) {
@@ -407,12 +407,12 @@ void IngestMethod::Stream::Advance(std::unique_lock<std::mutex>& lock) {
 }
 
 IngestMethod::IngestMethod(ServiceContext& context, const std::string& service,
-                           const std::string& name, Gate gate,
+                           const std::string& name, RequestAdmission admission,
                            std::shared_ptr<storage::LiveDataAllocator> allocator)
     : executor_(context.ingest_executor),
       feed_(context.live_data_feed),
       draining_(context.draining),
-      gate_(std::move(gate)),
+      admission_(std::move(admission)),
       allocator_(std::move(allocator)),
       observer_(context.metrics, "bidi_stream", service, name),
       batch_entries_(observer_.BatchEntries()),

@@ -9,7 +9,7 @@
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
-#include "services/admission/gate.h"
+#include "services/admission/request_admission.h"
 #include "services/admission/stream_places.h"
 #include "services/operations/call_observer.h"
 #include "services/rpc/service_context.h"
@@ -23,7 +23,7 @@ class IngestMethod {
   using Reactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
 
   IngestMethod(ServiceContext& context, const std::string& service, const std::string& name,
-               Gate gate, std::shared_ptr<storage::LiveDataAllocator> allocator);
+               RequestAdmission admission, std::shared_ptr<storage::LiveDataAllocator> allocator);
 
   // Starts a stream, which deletes itself when done.
   Reactor* Start(grpc::CallbackServerContext* context);
@@ -36,7 +36,7 @@ class IngestMethod {
   storage::Executor& executor_;
   storage::LiveDataFeed& feed_;
   Draining& draining_;
-  const Gate gate_;
+  const RequestAdmission admission_;
   const std::shared_ptr<storage::LiveDataAllocator> allocator_;
   MethodObserver observer_;
   prometheus::Histogram& batch_entries_;

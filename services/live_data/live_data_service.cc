@@ -29,8 +29,8 @@ using storage::LiveDataWriter;
 using storage::Page;
 using storage::Session;
 
-// Two rides: one is worked on while the other waits for its commit. More would be smaller ones,
-// each with a commit of its own.
+// Two concurrent batches: one runs its statements while the other waits for its commit. More
+// batches would be smaller, and each needs its own commit.
 constexpr storage::BatcherOptions kManyCreates = {/*most_riders=*/512, /*concurrent_rides=*/2,
                                                   /*queue_limit=*/4000};
 
@@ -38,13 +38,13 @@ LiveDataWriter::CreateCall CreateCallOf(const v1::CreateLiveDataEntryRequest& re
   return {&request, WriteRequestOf(request, request.live_data_entry().site_id())};
 }
 
-// A partial batch goes on without its bad entries; a fault of the batch itself stops it.
+// Whether violations in entries are reported per entry instead of rejecting the whole batch.
 bool IsPartialBatch(const v1::BatchCreateLiveDataEntriesRequest& request) {
   return request.return_partial_success();
 }
 
-// A batch's memory. Which of its entries lie beyond the caller's sites tells it apart, too: the
-// answer to one caller is none for another, who may store more or may know less.
+// The idempotency record of a batch. Its hash includes which entries have sites that the caller may
+// not use: callers with different permissions must not get each other's responses.
 std::optional<storage::WriteRequest> BatchWriteRequestOf(
     const v1::BatchCreateLiveDataEntriesRequest& request, const EntryFaults& faults) {
   auto write = WriteRequestOf(request, storage::kNoSite);
@@ -61,7 +61,7 @@ std::optional<storage::WriteRequest> BatchWriteRequestOf(
   return write;
 }
 
-// The key by which the database orders entries.
+// The sort key of entries in the database.
 std::vector<int64_t> KeyOf(const v1::LiveDataEntry& entry) {
   const auto& stamp = entry.dt_stamp();
   return {stamp.seconds() * 1000000 + stamp.nanos() / 1000, entry.id()};
@@ -71,12 +71,12 @@ std::vector<int64_t> KeyOf(const v1::LiveDataEntry& entry) {
 
 LiveDataService::LiveDataService(ServiceContext& context) : RawService(context) {
   const auto allocator = std::make_shared<LiveDataAllocator>();
-  // Wakes watchers, after the commit; for calls that stored nothing, too, which costs nothing.
+  // Notifies watchers after the commit; also after calls that stored nothing, which is harmless.
   const auto written = [&feed = context.live_data_feed](auto result) {
     feed.EntriesWritten();
     return result;
   };
-  ServeTogether<v1::CreateLiveDataEntryRequest, v1::LiveDataEntry>(
+  ServeBatched<v1::CreateLiveDataEntryRequest, v1::LiveDataEntry>(
       "CreateLiveDataEntry", "live_data_entry.site_id", kManyCreates,
       [](const v1::CreateLiveDataEntryRequest& request) {
         return request.live_data_entry().site_id();
@@ -90,7 +90,7 @@ LiveDataService::LiveDataService(ServiceContext& context) : RawService(context) 
       [allocator, written](Session& session, const v1::CreateLiveDataEntryRequest& request) {
         return written(LiveDataWriter(session, *allocator).Create(CreateCallOf(request)));
       });
-  ServeTolerantly<v1::BatchCreateLiveDataEntriesRequest, v1::BatchCreateLiveDataEntriesResponse>(
+  ServeWithTolerance<v1::BatchCreateLiveDataEntriesRequest, v1::BatchCreateLiveDataEntriesResponse>(
       "BatchCreateLiveDataEntries", "entries.site_id", IsPartialBatch,
       [allocator, written](Session& session, const v1::BatchCreateLiveDataEntriesRequest& request,
                            const EntryFaults& tolerated) {
@@ -98,7 +98,7 @@ LiveDataService::LiveDataService(ServiceContext& context) : RawService(context) 
                            .BatchCreate(request, EntryFailures(tolerated),
                                         BatchWriteRequestOf(request, tolerated)));
       });
-  ServeTogether<v1::GetLiveDataEntryRequest, v1::LiveDataEntry>(
+  ServeBatched<v1::GetLiveDataEntryRequest, v1::LiveDataEntry>(
       "GetLiveDataEntry", "site_id", kManyReads,
       [](const v1::GetLiveDataEntryRequest& request) { return request.site_id(); },
       [](Session& session, const std::vector<const v1::GetLiveDataEntryRequest*>& requests) {

@@ -10,11 +10,11 @@
 namespace energysites {
 namespace {
 
-// The names in tzdata.zi: `Z NAME ...` for a zone and `L TARGET NAME` for a link. UTC needs no
-// file.
+// Returns the names in tzdata.zi: `Z NAME ...` is a zone and `L TARGET NAME` a link. UTC does not
+// need the file.
 std::set<std::string> ReadNames() {
   std::set<std::string> names = {"UTC"};
-  const char* const folder = std::getenv("TZDIR");  // Where LoadTimeZone looks, too.
+  const char* const folder = std::getenv("TZDIR");  // Used by LoadTimeZone, too.
   std::ifstream file(std::string(folder == nullptr ? "/usr/share/zoneinfo" : folder) +
                      "/tzdata.zi");
   for (std::string line; std::getline(file, line);) {
@@ -28,7 +28,7 @@ std::set<std::string> ReadNames() {
 }  // namespace
 
 std::optional<absl::TimeZone> FindTimeZone(const std::string& name) {
-  // LoadTimeZone keeps every name that it was ever asked for, so it is not asked for unknown ones.
+  // LoadTimeZone caches every name, also unknown ones, and is therefore not called for these.
   static const auto& kNames = *new std::set<std::string>(ReadNames());
   absl::TimeZone zone = absl::UTCTimeZone();
   if (name.empty()) return zone;

@@ -9,8 +9,9 @@
 
 namespace energysites {
 
-// The zone with this name in the machine's copy of the database; empty for UTC. Nothing for any
-// other name, such as a path, which absl::LoadTimeZone would take. From any thread.
+// Returns the zone with this name in the time zone database of the machine; UTC for an empty name.
+// Returns nothing for any other name, such as a path, which absl::LoadTimeZone would accept.
+// Thread-safe.
 std::optional<absl::TimeZone> FindTimeZone(const std::string& name);
 
 }  // namespace energysites

@@ -26,7 +26,7 @@ using v1::WatchLiveDataResponse;
 
 namespace {
 
-// What a token holds of the caller that it belongs to; nothing where callers have no names.
+// The part of a token that identifies its owner; empty if callers have no subject.
 std::vector<int64_t> OwnerKey(const Caller& caller) {
   if (caller.subject.empty()) return {};
   google::protobuf::StringValue subject;
@@ -36,8 +36,8 @@ std::vector<int64_t> OwnerKey(const Caller& caller) {
 
 }  // namespace
 
-// First looks for the sites, as a job of the executor, then watches. The queue calls it one call at
-// a time, and so sees to it that writes and the end do not meet.
+// Checks that the sites exist in a job of the executor, then watches. The queue serializes its
+// calls of Send and End.
 class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                                   public storage::Job,
                                   public storage::WatchListener {
@@ -63,8 +63,7 @@ class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuff
     StartWrite(&answer_);
   }
 
-  // The status goes out behind an answer that is still on its way, so a client that gets the status
-  // has all that was sent.
+  // The status is sent after a pending write, so a client that receives it has all responses.
   void End(WatchEnd why, const WatchPosition& last_answer) override {
     switch (why) {
       case WatchEnd::kCancelled:
@@ -99,7 +98,7 @@ class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuff
   }
 
   void OnDone() override {
-    const std::shared_ptr<WatchQueue> queue = Queue();  // Waits for Begin.
+    const std::shared_ptr<WatchQueue> queue = Queue();  // Blocks while Begin runs.
     draining_.reset();
     if (queue != nullptr) method_.feed_.Remove(queue);
     delete this;
@@ -108,12 +107,12 @@ class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuff
  private:
   absl::Status Accept(grpc::ByteBuffer bytes) {
     WatchLiveDataRequest request;
-    const auto caller = method_.gate_.Admit(*context_, &bytes, &request, method_.observer_);
+    const auto caller = method_.admission_.Admit(*context_, &bytes, &request, method_.observer_);
     if (!caller.ok()) return caller.status();
     const absl::Status placed = method_.places_.Take(*caller, place_);
     if (!placed.ok()) return placed;
 
-    // The order of the sites does not matter, nor does it that one is named twice.
+    // The fingerprint does not depend on order or duplicates of the sites.
     const std::set<int64_t> sites(request.site_ids().begin(), request.site_ids().end());
     sites_.assign(sites.begin(), sites.end());
     WatchLiveDataRequest watched;
@@ -122,13 +121,14 @@ class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuff
     owner_ = OwnerKey(*caller);
     subject_ = caller->subject;
 
-    // A token is of a watch whose sites were looked for. If one of them was deleted since, the
-    // watch goes on with the others.
+    // The sites existed when the token was issued. If one of them was deleted later, the stream
+    // continues with the others.
     if (!request.resume_token().empty()) {
       const auto token = ReadPageToken(request.resume_token(), 2 + owner_.size());
       if (!token.ok()) return BadResumeToken();
       const std::vector<int64_t>& key = token->last_key;
-      // First of all, so that another's token says nothing about what it is for.
+      // Check the owner first, so that the error does not reveal the sites of another caller's
+      // token.
       if (!std::equal(owner_.begin(), owner_.end(), key.begin() + 2)) return ResumeTokenNotFound();
       if (token->fingerprint != fingerprint_) return BadResumeToken();
       return Begin(WatchPosition{static_cast<uint64_t>(key[0]), key[1]});
@@ -145,7 +145,7 @@ class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuff
   absl::Status Begin(std::optional<WatchPosition> resume) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (cancelled_) return absl::CancelledError("call cancelled by the client");
-    // From here on the feed's thread may call.
+    // From here on the thread of the feed may call this object.
     auto queue = method_.feed_.Add(this, {sites_.begin(), sites_.end()}, resume);
     if (!queue.ok()) return queue.status();
     queue_ = *std::move(queue);
@@ -166,7 +166,8 @@ class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuff
 
   void Finish(const absl::Status& status) {
     observer_.Done(status);
-    place_.reset();  // Before the client knows, who may begin the next one at once.
+    // Before the client gets the status, because it may start the next stream at once.
+    place_.reset();
     ServerWriteReactor::Finish(ToGrpc(status, *context_));
   }
 
@@ -181,16 +182,16 @@ class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuff
   grpc::ByteBuffer answer_;
   std::mutex mutex_;
   bool cancelled_ = false;
-  std::shared_ptr<WatchQueue> queue_;  // Null until the sites were found.
+  std::shared_ptr<WatchQueue> queue_;  // Null until the sites are checked.
   std::unique_ptr<Draining::Subscription> draining_;
 };
 
 WatchMethod::WatchMethod(ServiceContext& context, const std::string& service,
-                         const std::string& name, Gate gate)
+                         const std::string& name, RequestAdmission admission)
     : executor_(context.executor),
       feed_(context.live_data_feed),
       draining_(context.draining),
-      gate_(std::move(gate)),
+      admission_(std::move(admission)),
       places_(feed_.max_watchers(), feed_.max_watchers() / 10),
       observer_(context.metrics, "server_stream", service, name) {}
 

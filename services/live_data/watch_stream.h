@@ -1,4 +1,4 @@
-// WatchLiveData: sends on what the feed of live data tells.
+// WatchLiveData: streams the entries of the live data feed to clients.
 #ifndef SERVICES_LIVE_DATA_WATCH_STREAM_H_
 #define SERVICES_LIVE_DATA_WATCH_STREAM_H_
 
@@ -7,18 +7,18 @@
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
-#include "services/admission/gate.h"
+#include "services/admission/request_admission.h"
 #include "services/admission/stream_places.h"
 #include "services/operations/call_observer.h"
 #include "services/rpc/service_context.h"
 
 namespace energysites {
 
-// The rpc. Shared by all its streams, and outlives them. A stream holds no thread.
+// The method. Shared by all its streams and outlives them. A stream does not occupy a thread.
 class WatchMethod {
  public:
   WatchMethod(ServiceContext& context, const std::string& service, const std::string& name,
-              Gate gate);
+              RequestAdmission admission);
 
   // Starts a stream, which deletes itself when done.
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(grpc::CallbackServerContext* context,
@@ -30,7 +30,7 @@ class WatchMethod {
   storage::Executor& executor_;
   storage::LiveDataFeed& feed_;
   Draining& draining_;
-  const Gate gate_;
+  const RequestAdmission admission_;
   StreamPlaces places_;
   MethodObserver observer_;
 };

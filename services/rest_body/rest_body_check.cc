@@ -46,7 +46,7 @@ grpc::ServerUnaryReactor* RestBodyCheck::Check(grpc::CallbackServerContext* cont
                                                const CheckRequest* request,
                                                CheckResponse* response) {
   auto* const reactor = context->DefaultReactor();
-  if (!MayAsk(*context, identity_source_)) {
+  if (!IsTrustedPeer(*context, identity_source_)) {
     reactor->Finish(ToGrpc(IdentityMissing()));
     return reactor;
   }

@@ -1,4 +1,4 @@
-// Tells streams that the server shuts down, so that they end themselves.
+// Notifies streams that the server is shutting down, so that they end.
 #ifndef SERVICES_RPC_DRAINING_H_
 #define SERVICES_RPC_DRAINING_H_
 
@@ -10,23 +10,23 @@
 
 namespace energysites {
 
-// All methods may be called from any thread.
+// Thread-safe.
 class Draining {
  public:
   using Listener = std::function<void()>;
 
-  // Stops listening when destroyed: the listener does not run afterwards, and is not waited for by
-  // itself, so that it may give up its own subscription.
+  // Unsubscribes when destroyed. The listener does not run afterwards. A listener may destroy its
+  // own subscription.
   class Subscription;
 
-  // Has `listener` called once when draining begins; at once if it has begun. The listener must not
+  // Calls `listener` once when draining begins; immediately if it has begun. The listener must not
   // block.
   std::unique_ptr<Subscription> Subscribe(Listener listener);
 
   void Begin();
 
  private:
-  // Recursive, because a listener may end its own subscription.
+  // Recursive, because a listener may destroy its own subscription.
   std::recursive_mutex mutex_;
   bool begun_ = false;
   std::list<Listener> listeners_;
@@ -60,7 +60,7 @@ inline void Draining::Begin() {
   const std::lock_guard<std::recursive_mutex> lock(mutex_);
   begun_ = true;
   for (auto next = listeners_.begin(); next != listeners_.end();) {
-    // It may go while it runs.
+    // A copy, because the listener may destroy its subscription.
     const Listener listener = *next++;
     listener();
   }

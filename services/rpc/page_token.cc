@@ -38,7 +38,7 @@ uint32_t Checksum(absl::string_view bytes) {
 }  // namespace
 
 uint32_t Fingerprint(const google::protobuf::Message& message) {
-  // With the type, because requests of two methods may have the same bytes.
+  // Includes the type, because requests of different methods may have the same bytes.
   return Checksum(
       absl::StrCat(message.GetDescriptor()->full_name(), "\n", CanonicalBytes(message)));
 }
@@ -64,7 +64,7 @@ std::string EncodePageToken(uint32_t fingerprint, const std::vector<int64_t>& la
 absl::StatusOr<PageToken> ReadPageToken(absl::string_view token, size_t key_size) {
   std::string bytes;
   const size_t size = kHeaderBytes + key_size * kNumberBytes + kChecksumBytes;
-  // The comparison refuses what the decoder lets pass: white space, padding, stray bits.
+  // The comparison rejects what the decoder accepts: white space, padding, unused bits.
   if (!absl::WebSafeBase64Unescape(token, &bytes) || bytes.size() != size ||
       absl::WebSafeBase64Escape(bytes) != token) {
     return BadPageToken();

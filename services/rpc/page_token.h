@@ -1,4 +1,4 @@
-// Page tokens: where a list goes on, bound to the list that they came from.
+// Page tokens: the position where the next page begins, valid only for the same list.
 #ifndef SERVICES_RPC_PAGE_TOKEN_H_
 #define SERVICES_RPC_PAGE_TOKEN_H_
 
@@ -16,14 +16,15 @@ namespace energysites {
 constexpr int kDefaultPageSize = 50;
 using storage::kMaxPageSize;
 
-// A hash over the type and content of `message`, the same in every process.
+// Returns a hash of the type and content of `message`, the same in every process.
 uint32_t Fingerprint(const google::protobuf::Message& message);
 
-// What tells two lists apart: a hash over the type of a List request and all its fields but
-// page_size and page_token. The same in every process.
+// Identifies a list: returns a hash of the type of a List request and of all its fields except
+// page_size and page_token, the same in every process.
 uint32_t ListFingerprint(const google::protobuf::Message& request);
 
-// Version, fingerprint, last key and checksum in base64url. No secret: a token grants nothing.
+// Returns version, fingerprint, last key and checksum in base64url. A token is not a secret,
+// because it grants no access.
 std::string EncodePageToken(uint32_t fingerprint, const std::vector<int64_t>& last_key);
 
 struct PageToken {
@@ -31,21 +32,21 @@ struct PageToken {
   std::vector<int64_t> last_key;
 };
 
-// What is in `token`, whichever list it belongs to. INVALID_ARGUMENT if it is malformed or its key
-// has not `key_size` numbers.
+// Returns the content of `token` without checking its list. Returns INVALID_ARGUMENT if it is
+// malformed or if its key does not have `key_size` numbers.
 absl::StatusOr<PageToken> ReadPageToken(absl::string_view token, size_t key_size);
 
-// The key of `key_size` numbers in `token`. INVALID_ARGUMENT if it is malformed or belongs to a
-// list with another fingerprint.
+// Returns the key of `key_size` numbers in `token`. Returns INVALID_ARGUMENT if it is malformed or
+// has another fingerprint.
 absl::StatusOr<std::vector<int64_t>> DecodePageToken(absl::string_view token, uint32_t fingerprint,
                                                      size_t key_size);
 
-// How many rows a caller who asks for `page_size` gets.
+// Returns the number of rows of a page for the `page_size` in a request.
 int EffectivePageSize(int page_size);
 
-// Lists one page: asks `list` (storage::Page -> StatusOr<vector<Row>>) for a row more than fits,
-// gives the rows that fit to `add`, and returns the token of the next page, empty at the end.
-// `key_of` gives a row's key of `key_size` numbers.
+// Lists one page: requests one row more than the page size from `list` (storage::Page ->
+// StatusOr<vector<Row>>), calls `add` for the rows of the page, and returns the token of the next
+// page, empty at the end. `key_of` returns the key of a row, which has `key_size` numbers.
 template <class Request, class List, class KeyOf, class Add>
 absl::StatusOr<std::string> ListPage(const Request& request, size_t key_size, List list,
                                      KeyOf key_of, Add add) {

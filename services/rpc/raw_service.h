@@ -1,4 +1,4 @@
-// A gRPC service whose methods all go through our wrappers.
+// A gRPC service whose methods use the wrappers of this folder.
 #ifndef SERVICES_RPC_RAW_SERVICE_H_
 #define SERVICES_RPC_RAW_SERVICE_H_
 
@@ -18,21 +18,20 @@ namespace energysites {
 inline const storage::BatcherOptions kManyReads = {/*most_riders=*/256, /*concurrent_rides=*/2,
                                                    /*queue_limit=*/4000};
 
-// `Contract` is a generated service class such as v1::Sites. Methods are registered as raw ones,
-// which get the bytes: gRPC itself would answer UNIMPLEMENTED without a text to a request that
-// does not parse.
+// `Contract` is a generated service class such as v1::Sites. Methods are registered as raw methods,
+// which receive the serialized request: for a request that cannot be parsed, gRPC itself would
+// return UNIMPLEMENTED without a message.
 template <class Contract>
 class RawService : public Contract::Service {
  public:
-  // What is wrong with the rules that the requests declare; the server must not start then.
+  // The errors in the rules that the requests declare. The server must not start if it is not OK.
   const absl::Status& status() const { return status_; }
 
  protected:
   explicit RawService(ServiceContext& context) : context_(context) {}
 
-  // Serves `name` by `handler` (storage::Session&, const Request& -> StatusOr<Response>).
-  // `sites_path` leads to the sites that a request is about, as SiteScope::Compile takes it; the
-  // same in all of these.
+  // Serves the method `name` with `handler` (storage::Session&, const Request& ->
+  // StatusOr<Response>). Here and below, `sites_path` is that of SiteScope::Compile.
   template <class Request, class Response, class Handler>
   void Serve(const std::string& name, const std::string& sites_path, Handler handler) {
     Register<Request, Response>(
@@ -42,23 +41,23 @@ class RawService : public Contract::Service {
         });
   }
 
-  // The same for a handler that may settle the faults of single entries itself.
+  // As Serve, for a handler that reports violations in entries itself if `tolerance` returns true.
   template <class Request, class Response>
-  void ServeTolerantly(const std::string& name, const std::string& sites_path,
-                       typename UnaryMethod<Request, Response>::Tolerance tolerance,
-                       typename UnaryMethod<Request, Response>::Handler handler) {
+  void ServeWithTolerance(const std::string& name, const std::string& sites_path,
+                          typename UnaryMethod<Request, Response>::Tolerance tolerance,
+                          typename UnaryMethod<Request, Response>::Handler handler) {
     Register<Request, Response>(name, sites_path, std::move(tolerance), std::move(handler));
   }
 
-  // Serves `name` by a handler for many requests at once. What it leaves storage::Unfinished goes
-  // to `handler`; null if it never does so.
+  // Serves `name` with a handler for several concurrent requests. Requests that it leaves
+  // storage::Unfinished are passed to `handler`, which may be null if there are none.
   template <class Request, class Response>
-  void ServeTogether(const std::string& name, const std::string& sites_path,
-                     const storage::BatcherOptions& options,
-                     std::function<int64_t(const Request&)> fairness_key,
-                     typename UnaryMethod<Request, Response>::ManyHandler many_handler,
-                     std::function<absl::StatusOr<Response>(storage::Session&, const Request&)>
-                         handler = nullptr) {
+  void ServeBatched(const std::string& name, const std::string& sites_path,
+                    const storage::BatcherOptions& options,
+                    std::function<int64_t(const Request&)> fairness_key,
+                    typename UnaryMethod<Request, Response>::ManyHandler many_handler,
+                    std::function<absl::StatusOr<Response>(storage::Session&, const Request&)>
+                        handler = nullptr) {
     auto method = Register<Request, Response>(
         name, sites_path, nullptr,
         [handler](storage::Session& session, const Request& request, const EntryFaults&) {
@@ -69,15 +68,15 @@ class RawService : public Contract::Service {
     }
   }
 
-  // Serves `name` by `handler`, which streams answers from the database.
+  // Serves `name` with `handler`, which streams responses from the database.
   template <class Request>
   void ServeStream(const std::string& name, const std::string& sites_path,
                    typename ServerStreamMethod<Request>::Handler handler) {
     ServeAnswers<ServerStreamMethod<Request>, Request>(name, sites_path, std::move(handler));
   }
 
-  // Serves `name` by the streams of answers that a Method (such as WatchMethod) starts; `rest` are
-  // the last arguments of its constructor.
+  // Serves the server-streaming method `name` with the class Method, such as WatchMethod. `rest`
+  // are the last arguments of its constructor.
   template <class Method, class Request, class... Rest>
   void ServeAnswers(const std::string& name, const std::string& sites_path, Rest... rest) {
     using grpc::ByteBuffer;
@@ -91,8 +90,8 @@ class RawService : public Contract::Service {
             }));
   }
 
-  // Serves `name` by the streams that a Method (such as IngestMethod) starts; `rest` are the last
-  // arguments of its constructor.
+  // Serves the bidirectional method `name` with the class Method, such as IngestMethod. `rest` are
+  // the last arguments of its constructor.
   template <class Method, class Request, class... Rest>
   void ServeBidi(const std::string& name, const std::string& sites_path, Rest... rest) {
     using grpc::ByteBuffer;
@@ -104,7 +103,7 @@ class RawService : public Contract::Service {
             [method](grpc::CallbackServerContext* context) { return method->Start(context); }));
   }
 
-  // The method's place in the contract, by which gRPC's MarkMethodRawCallback knows it.
+  // The index of the method in the service, as MarkMethodRawCallback expects it.
   static int IndexOf(const std::string& name) {
     return google::protobuf::DescriptorPool::generated_pool()
         ->FindServiceByName(Contract::service_full_name())
@@ -115,18 +114,18 @@ class RawService : public Contract::Service {
   ServiceContext& context() { return context_; }
 
  private:
-  // Null, and status() says why, if the method's gate cannot be made.
+  // Returns null and updates status() if the request declares invalid rules.
   template <class Method, class Request, class... Rest>
   std::shared_ptr<Method> Make(const std::string& name, const std::string& sites_path,
                                Rest... rest) {
-    absl::StatusOr<Gate> gate =
-        Gate::Compile(*Request::descriptor(), sites_path, context_.identity_source);
-    if (!gate.ok()) {
-      status_.Update(gate.status());
+    absl::StatusOr<RequestAdmission> admission =
+        RequestAdmission::Compile(*Request::descriptor(), sites_path, context_.identity_source);
+    if (!admission.ok()) {
+      status_.Update(admission.status());
       return nullptr;
     }
-    return std::make_shared<Method>(context_, Contract::service_full_name(), name, *std::move(gate),
-                                    std::move(rest)...);
+    return std::make_shared<Method>(context_, Contract::service_full_name(), name,
+                                    *std::move(admission), std::move(rest)...);
   }
 
   template <class Request, class Response>

@@ -15,7 +15,7 @@ using google::protobuf::FileDescriptor;
 using grpc::reflection::v1::ServerReflectionRequest;
 using grpc::reflection::v1::ServerReflectionResponse;
 
-// Adds `file` after everything that it imports.
+// Adds the imports of `file` and then `file`.
 void AddFile(const FileDescriptor* file, std::set<const FileDescriptor*>* seen,
              ServerReflectionResponse* response) {
   if (!seen->insert(file).second) return;
@@ -90,7 +90,7 @@ ServerReflectionResponse Answer(const ServerReflectionRequest& request,
   return response;
 }
 
-// One stream: an answer for each request, in order.
+// Sends one response for each request, in order.
 class Stream final
     : public grpc::ServerBidiReactor<ServerReflectionRequest, ServerReflectionResponse> {
  public:
@@ -119,7 +119,7 @@ class Stream final
 
 ReflectionService::ReflectionService(std::vector<std::string> services)
     : services_(std::move(services)) {
-  // gRPC's own health service brings no descriptor; naming a message links ours in.
+  // gRPC's health service has no descriptor. This reference links it into the program.
   grpc::health::v1::HealthCheckRequest::descriptor();
 }
 

@@ -1,4 +1,4 @@
-// Server reflection v1, which gRPC 1.51 has as v1alpha only.
+// Server reflection v1; gRPC 1.51 provides only v1alpha.
 #ifndef SERVICES_RPC_REFLECTION_H_
 #define SERVICES_RPC_REFLECTION_H_
 
@@ -9,10 +9,10 @@
 
 namespace energysites {
 
-// Answers from the descriptors built into the program.
+// Serves the descriptors that are linked into the program.
 class ReflectionService final : public grpc::reflection::v1::ServerReflection::CallbackService {
  public:
-  // `services`: the full names to list, this one's included.
+  // `services` are the full names to list, including that of this service.
   explicit ReflectionService(std::vector<std::string> services);
 
   grpc::ServerBidiReactor<grpc::reflection::v1::ServerReflectionRequest,

@@ -1,4 +1,4 @@
-// Tells requests apart.
+// Hashes of requests, to detect repeated ones.
 #ifndef SERVICES_RPC_REQUEST_HASH_H_
 #define SERVICES_RPC_REQUEST_HASH_H_
 
@@ -11,17 +11,18 @@
 
 namespace energysites {
 
-// The same bytes for equal messages, in every process of this version.
+// Returns the same bytes for equal messages, in every process of the same version.
 std::string CanonicalBytes(const google::protobuf::Message& message);
 
-// SHA-256 over the type and content of `message`.
+// Returns the SHA-256 hash of the type and content of `message`.
 std::string RequestHash(const google::protobuf::Message& message);
 
-// Clears what callers cannot set (field_behavior OUTPUT_ONLY), in nested messages too.
+// Clears the fields with field_behavior OUTPUT_ONLY, also in nested messages.
 void ClearOutputFields(google::protobuf::Message* message);
 
-// The memory that a Create call asks for; nothing if it carries no request_id. `site_id` is
-// storage::kNoSite if the call is not bound to one site. A dry run asks about the real call.
+// Returns the idempotency record for a Create call; nothing if it has no request_id. `site_id` is
+// storage::kNoSite if the call does not belong to one site. A call with validate_only has the same
+// record as the call without it.
 template <class Request>
 std::optional<storage::WriteRequest> WriteRequestOf(const Request& request, int64_t site_id) {
   if (!request.has_request_id()) return std::nullopt;

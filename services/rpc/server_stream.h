@@ -1,6 +1,5 @@
-// The wrapper that every method with a stream of answers from the database goes through: it parses
-// and validates the request, runs the handler on the executor for streams, writes its answers with
-// back-pressure, logs and counts.
+// The wrapper of every method that streams responses from the database. It admits the request, runs
+// the handler on the executor for streams, writes responses with back-pressure, logs and counts.
 #ifndef SERVICES_RPC_SERVER_STREAM_H_
 #define SERVICES_RPC_SERVER_STREAM_H_
 
@@ -18,7 +17,7 @@
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
-#include "services/admission/gate.h"
+#include "services/admission/request_admission.h"
 #include "services/admission/stream_places.h"
 #include "services/errors/errors.h"
 #include "services/operations/call_observer.h"
@@ -28,33 +27,34 @@
 
 namespace energysites {
 
-// Where a handler writes its answers. For the handler's thread.
+// Writes the responses of a handler. To be used on the handler's thread.
 class StreamWriter {
  public:
-  // Before the first answer.
+  // Sets a response header; only before the first Write.
   virtual void AddHeader(const std::string& name, const std::string& value) = 0;
 
-  // Takes one serialized answer. Blocks while the answer before is on its way, so that no more than
-  // two are in memory. Returns CANCELLED if the client left and RESOURCE_EXHAUSTED if it took
-  // nothing for ServiceContext::export_stall_timeout; the handler then ends with that status.
+  // Writes one serialized response. Blocks until the previous response is written, so at most two
+  // are in memory. Returns CANCELLED if the call was cancelled, and RESOURCE_EXHAUSTED if the
+  // client read nothing for ServiceContext::export_stall_timeout. The handler must then return that
+  // status.
   virtual absl::Status Write(grpc::ByteBuffer answer) = 0;
 
  protected:
   ~StreamWriter() = default;
 };
 
-// A server-streaming rpc. Shared by all its calls, and outlives them.
+// A server-streaming method. Shared by all its calls and outlives them.
 template <class Request>
 class ServerStreamMethod {
  public:
-  // Runs on a thread of the executor with a valid request, and ends with the status of the call.
+  // Runs on a thread of the executor with a valid request, and returns the status of the call.
   using Handler = std::function<absl::Status(storage::Session&, const Request&, StreamWriter&)>;
 
   ServerStreamMethod(ServiceContext& context, const std::string& service, const std::string& name,
-                     Gate gate, Handler handler)
+                     RequestAdmission admission, Handler handler)
       : executor_(context.export_executor),
         stall_timeout_(absl::ToChronoMilliseconds(context.export_stall_timeout)),
-        gate_(std::move(gate)),
+        admission_(std::move(admission)),
         handler_(std::move(handler)),
         places_(context.export_places),
         observer_(context.metrics, "server_stream", service, name) {}
@@ -70,7 +70,7 @@ class ServerStreamMethod {
 
   storage::Executor& executor_;
   const std::chrono::milliseconds stall_timeout_;
-  const Gate gate_;
+  const RequestAdmission admission_;
   const Handler handler_;
   StreamPlaces& places_;
   MethodObserver observer_;
@@ -95,7 +95,7 @@ class ServerStreamMethod<Request>::Call final : public grpc::ServerWriteReactor<
   }
 
   absl::Status Write(grpc::ByteBuffer answer) override {
-    const absl::Status ready = AwaitWritten();
+    const absl::Status ready = WaitForWrite();
     if (!ready.ok()) return ready;
     answer_.Swap(&answer);
     SetWriting(true);
@@ -108,7 +108,7 @@ class ServerStreamMethod<Request>::Call final : public grpc::ServerWriteReactor<
     SetWriting(false);
   }
 
-  // The client left, or its deadline passed.
+  // The client cancelled the call, its connection was lost, or its deadline passed.
   void OnCancel() override {
     SetCancelled();
     method_.executor_.Cancel(this);
@@ -118,7 +118,7 @@ class ServerStreamMethod<Request>::Call final : public grpc::ServerWriteReactor<
 
  private:
   absl::Status Accept(grpc::ByteBuffer request) {
-    const auto caller = method_.gate_.Admit(*context_, &request, &request_, method_.observer_);
+    const auto caller = method_.admission_.Admit(*context_, &request, &request_, method_.observer_);
     if (!caller.ok()) return caller.status();
     const absl::Status placed = method_.places_.Take(*caller, place_);
     return placed.ok() ? method_.executor_.Submit(this) : placed;
@@ -136,7 +136,7 @@ class ServerStreamMethod<Request>::Call final : public grpc::ServerWriteReactor<
     changed_.notify_one();
   }
 
-  absl::Status AwaitWritten() {
+  absl::Status WaitForWrite() {
     std::unique_lock<std::mutex> lock(mutex_);
     const auto over = [this] { return !writing_ || cancelled_; };
     if (!stalled_) stalled_ = !changed_.wait_for(lock, method_.stall_timeout_, over);
@@ -144,9 +144,9 @@ class ServerStreamMethod<Request>::Call final : public grpc::ServerWriteReactor<
     return stalled_ ? ReaderTooSlow() : absl::OkStatus();
   }
 
-  // Gives up the answer on its way, behind which Finish would have to wait. TryCancel would say
-  // CANCELLED; this says `why` at once, if only its code and text.
-  void Cut(const absl::Status& why) {
+  // Aborts the pending write, for which Finish would wait. Unlike TryCancel, sends the code and
+  // message of `why` instead of CANCELLED, without details.
+  void Abort(const absl::Status& why) {
     const grpc::Status status = ToGrpc(why);
     grpc_call_cancel_with_status(context_->c_call(),
                                  static_cast<grpc_status_code>(status.error_code()),
@@ -154,10 +154,11 @@ class ServerStreamMethod<Request>::Call final : public grpc::ServerWriteReactor<
   }
 
   void End(absl::Status status) {
-    const absl::Status written = AwaitWritten();
+    const absl::Status written = WaitForWrite();
     if (status.ok()) status = written;
-    place_.reset();  // Before the client knows, who may begin the next one at once.
-    if (!written.ok()) Cut(written);
+    // Before the client gets the status, because it may start the next stream at once.
+    place_.reset();
+    if (!written.ok()) Abort(written);
     {
       std::unique_lock<std::mutex> lock(mutex_);
       changed_.wait(lock, [this] { return !writing_; });

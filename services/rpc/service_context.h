@@ -1,4 +1,4 @@
-// What the services of a process share.
+// The objects that the services of a process share.
 #ifndef SERVICES_RPC_SERVICE_CONTEXT_H_
 #define SERVICES_RPC_SERVICE_CONTEXT_H_
 
@@ -15,16 +15,16 @@ namespace energysites {
 
 // Outlives the services.
 struct ServiceContext {
-  storage::Executor& executor;  // For calls with one answer.
-  // For streams, which may use a connection for hours: without a limit on the time of a statement.
+  storage::Executor& executor;  // For unary calls.
+  // For streams, which may use a connection for hours; without a statement timeout.
   storage::Executor& export_executor;
-  StreamPlaces& export_places;  // One for each of its connections: none of them is waited for.
+  StreamPlaces& export_places;  // One per connection of `export_executor`: streams are not queued.
   storage::Executor& ingest_executor;
-  UntakenAnswers& untaken_answers;  // Of calls with one answer.
+  UntakenAnswers& untaken_answers;  // Of unary calls.
   storage::LiveDataFeed& live_data_feed;
   Draining& draining;
   prometheus::Registry& metrics;
-  // How long the client of an export may take nothing.
+  // How long the client of an export may read nothing.
   absl::Duration export_stall_timeout;
   IdentitySource identity_source;
 };

@@ -17,7 +17,7 @@
 #include "grpcpp/server_context.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
-#include "services/admission/gate.h"
+#include "services/admission/request_admission.h"
 #include "services/admission/untaken_answers.h"
 #include "services/errors/errors.h"
 #include "services/operations/call_observer.h"
@@ -36,7 +36,7 @@ template <class Request>
 struct IsBatch<Request, std::void_t<decltype(std::declval<Request>().entries_size())>>
     : std::true_type {};
 
-// A unary rpc: its gate, its handler, its metrics. Shared by all its calls, and outlives them.
+// A unary rpc: its admission, its handler, its metrics. Shared by all its calls, and outlives them.
 template <class Request, class Response>
 class UnaryMethod {
  public:
@@ -47,10 +47,10 @@ class UnaryMethod {
   using Tolerance = std::function<bool(const Request&)>;
 
   UnaryMethod(ServiceContext& context, const std::string& service, const std::string& name,
-              Gate gate, Handler handler, Tolerance tolerance)
+              RequestAdmission admission, Handler handler, Tolerance tolerance)
       : executor_(context.executor),
         untaken_answers_(context.untaken_answers),
-        gate_(std::move(gate)),
+        admission_(std::move(admission)),
         handler_(std::move(handler)),
         tolerance_(std::move(tolerance)),
         observer_(context.metrics, "unary", service, name) {
@@ -86,7 +86,7 @@ class UnaryMethod {
   storage::Executor& executor_;
   UntakenAnswers& untaken_answers_;
   const bool answers_lists_ = HasList(*Response::descriptor());
-  const Gate gate_;
+  const RequestAdmission admission_;
   const Handler handler_;
   const Tolerance tolerance_;
   MethodObserver observer_;
@@ -140,15 +140,15 @@ class UnaryMethod<Request, Response>::Call final : public grpc::ServerUnaryReact
 
  private:
   absl::Status Accept(grpc::ByteBuffer request) {
-    absl::StatusOr<Caller> caller = method_.gate_.Identify(*context_);
+    absl::StatusOr<Caller> caller = method_.admission_.Identify(*context_);
     if (!caller.ok()) return caller.status();
     caller_ = *std::move(caller);
-    const absl::Status parsed = method_.gate_.Parse(&request, &request_, method_.observer_);
+    const absl::Status parsed = method_.admission_.Parse(&request, &request_, method_.observer_);
     if (!parsed.ok()) return parsed;
     if constexpr (IsBatch<Request>::value) method_.batch_entries_->Observe(request_.entries_size());
     absl::StatusOr<EntryFaults> tolerated =
-        method_.gate_.Check(request_, caller_, method_.observer_,
-                            method_.tolerance_ != nullptr && method_.tolerance_(request_));
+        method_.admission_.Check(request_, caller_, method_.observer_,
+                                 method_.tolerance_ != nullptr && method_.tolerance_(request_));
     if (!tolerated.ok()) return tolerated.status();
     tolerated_ = *std::move(tolerated);
     if (method_.batcher_ != nullptr) return method_.batcher_->Add(this);

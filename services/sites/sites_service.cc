@@ -17,7 +17,7 @@ SitesService::SitesService(ServiceContext& context) : RawService(context) {
       "CreateSite", kAllSites, [](Session& session, const v1::CreateSiteRequest& request) {
         return SiteRepository(session).Create(request, WriteRequestOf(request, storage::kNoSite));
       });
-  ServeTogether<v1::GetSiteRequest, v1::Site>(
+  ServeBatched<v1::GetSiteRequest, v1::Site>(
       "GetSite", "id", kManyReads, [](const v1::GetSiteRequest& request) { return request.id(); },
       [](Session& session, const std::vector<const v1::GetSiteRequest*>& requests) {
         std::vector<int64_t> ids;

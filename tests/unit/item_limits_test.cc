@@ -1,4 +1,4 @@
-// Lists are counted in the bytes as the validator counts them in the message.
+// The counts in the serialized message are equal to those of the validator in the parsed message.
 #include "validation/item_limits.h"
 
 #include <algorithm>
@@ -31,18 +31,18 @@ std::vector<std::string> Texts(const std::vector<Violation>& violations) {
   return texts;
 }
 
-// What is too long in the bytes of a `Type`, which come in blocks that cut everything.
+// The violations in a serialized `Type`, which is read in blocks of one byte.
 template <typename Type>
-std::vector<std::string> TooLong(const std::string& bytes) {
+std::vector<std::string> FindOversizedLists(const std::string& bytes) {
   const absl::StatusOr<ItemLimits> limits = ItemLimits::Compile(*Type::descriptor());
   EXPECT_TRUE(limits.ok()) << limits.status();
   google::protobuf::io::ArrayInputStream input(bytes.data(), static_cast<int>(bytes.size()), 7);
   ViolationList violations;
-  limits->TooLong(&input, violations);
+  limits->FindOversizedLists(&input, violations);
   return Texts(violations.TakeAll());
 }
 
-// What the validator says of the lengths of lists in the same bytes.
+// The violations of `max_items` that the validator finds in the same bytes.
 template <typename Type>
 std::vector<std::string> SaidByValidator(const std::string& bytes) {
   Type message;
@@ -68,16 +68,16 @@ std::string Varint(size_t value) {
   return bytes += static_cast<char>(value);
 }
 
-// A field of bytes, a text, a message or packed elements.
+// A length-delimited field: bytes, a string, a message or packed elements.
 std::string Delimited(int number, const std::string& bytes) {
   return Varint(number << 3 | 2) + Varint(bytes.size()) + bytes;
 }
 
-// `field(n)` is a `Type` with n elements, of which there may be `most`.
+// `field(n)` is a `Type` with n elements; `most` is the maximum.
 template <typename Type, typename Field>
 void ExpectLimit(const std::string& path, int most, const Field& field) {
-  EXPECT_THAT(TooLong<Type>(field(most)), IsEmpty()) << path;
-  const std::vector<std::string> too_long = TooLong<Type>(field(most + 1));
+  EXPECT_THAT(FindOversizedLists<Type>(field(most)), IsEmpty()) << path;
+  const std::vector<std::string> too_long = FindOversizedLists<Type>(field(most + 1));
   EXPECT_THAT(too_long, ElementsAre(absl::StrCat(path, " repeated.max_items: must have at most ",
                                                  most, " items, got ", most + 1)));
   EXPECT_EQ(too_long, SaidByValidator<Type>(field(most + 1)));
@@ -120,8 +120,9 @@ TEST(ItemLimitsTest, CountsPackedAndUnpackedElements) {
 
 TEST(ItemLimitsTest, NamesEachListThatIsTooLong) {
   const std::string bytes = Times(5, Delimited(4, "a")) + Delimited(1, Times(4, "\x05"));
-  EXPECT_THAT(TooLong<Chain>(bytes), ElementsAre(StartsWith("numbers "), StartsWith("words ")));
-  EXPECT_EQ(TooLong<Chain>(bytes), SaidByValidator<Chain>(bytes));
+  EXPECT_THAT(FindOversizedLists<Chain>(bytes),
+              ElementsAre(StartsWith("numbers "), StartsWith("words ")));
+  EXPECT_EQ(FindOversizedLists<Chain>(bytes), SaidByValidator<Chain>(bytes));
 }
 
 TEST(ItemLimitsTest, MessagesThatComeAgainAreMerged) {
@@ -135,12 +136,12 @@ TEST(ItemLimitsTest, PassesOverWhatIsNoneOfTheFields) {
   using Request = v1::BatchCreateLiveDataEntriesRequest;
   const std::string unknown[] = {
       "\x78\x01",                              // A varint.
-      "\x7d\x31\x32\x33\x34",                  // Four bytes,
-      "\x79\x31\x32\x33\x34\x35\x36\x37\x38",  // and eight.
+      "\x7d\x31\x32\x33\x34",                  // Fixed 32 bits.
+      "\x79\x31\x32\x33\x34\x35\x36\x37\x38",  // Fixed 64 bits.
       Delimited(15, Times(20, Delimited(1, ""))),
-      "\x7b\x7c",  // A group, an empty one, and with one in it.
+      "\x7b\x7c",  // An empty group, and one with a nested group.
       "\x7b\x7b\x0a\x01x\x7c\x78\x01\x7c",
-      "\x08\x01",  // The number of `entries`, but a varint.
+      "\x08\x01",  // The number of `entries` with the wire type varint.
       "\x0d\x31\x32\x33\x34",
   };
   for (const std::string& field : unknown) {
@@ -151,51 +152,52 @@ TEST(ItemLimitsTest, PassesOverWhatIsNoneOfTheFields) {
   }
 }
 
-// The parser has made objects of all that stands before the fault.
+// The parser has created the objects before the encoding error.
 TEST(ItemLimitsTest, CountsUpToWhatIsMalformed) {
   using Request = v1::BatchCreateLiveDataEntriesRequest;
   const std::string many = Times(10'001, Delimited(1, "")), few = Times(10'000, Delimited(1, ""));
   const std::string malformed[] = {
-      std::string(1, '\0'),        // No tag.
-      "\x7b",                      // A group that does not end,
-      "\x7b\x74",                  // or as another one,
-      "\x7c",                      // and an end of none.
-      "\x0e",                      // A wire type that does not exist.
-      Times(11, "\x80"),           // An endless varint.
-      "\x0a\x7f",                  // Lengths beyond the end,
-      "\x0a\xff\xff\xff\xff\x07",  // beyond all,
+      std::string(1, '\0'),        // An invalid tag.
+      "\x7b",                      // A group without an end.
+      "\x7b\x74",                  // A group with the end of another one.
+      "\x7c",                      // An end without a group.
+      "\x0e",                      // An invalid wire type.
+      Times(11, "\x80"),           // A varint that is too long.
+      "\x0a\x7f",                  // A length beyond the end.
+      "\x0a\xff\xff\xff\xff\x07",  // The maximum length.
       "\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
-      "\x0a",                    // and none.
+      "\x0a",                    // A missing length.
       Times(1'000'000, "\x7b"),  // Depth.
   };
   for (const std::string& end : malformed) {
     EXPECT_FALSE(Request().ParseFromString(end)) << end.substr(0, 20);
-    EXPECT_THAT(TooLong<Request>(end + many), testing::SizeIs(testing::Le(1)));
-    EXPECT_THAT(TooLong<Request>(few.substr(2) + end), IsEmpty());
-    EXPECT_THAT(TooLong<Request>(many + end), ElementsAre(StartsWith("entries "))) << end[0];
+    EXPECT_THAT(FindOversizedLists<Request>(end + many), testing::SizeIs(testing::Le(1)));
+    EXPECT_THAT(FindOversizedLists<Request>(few.substr(2) + end), IsEmpty());
+    EXPECT_THAT(FindOversizedLists<Request>(many + end), ElementsAre(StartsWith("entries ")))
+        << end[0];
   }
 }
 
-// A parser notices a length that is too much for the message around it only behind that length.
+// A parser detects a length that exceeds the enclosing message only after that many bytes.
 TEST(ItemLimitsTest, CountsInAMessageThatReachesOutOfItsOwn) {
   const std::string entries = Times(10'001, Delimited(2, ""));
   const std::string reaches_out = Varint(2 << 3 | 2) + Varint(1 << 30) + entries;
-  EXPECT_THAT(TooLong<v1::IngestLiveDataRequest>(reaches_out),
+  EXPECT_THAT(FindOversizedLists<v1::IngestLiveDataRequest>(reaches_out),
               ElementsAre(StartsWith("batch.entries ")));
   const std::string chain = Varint(5 << 3 | 2) + Varint(1 << 30) + Delimited(1, "\x05\x05\x05");
-  EXPECT_THAT(TooLong<Chain>(chain), IsEmpty());
+  EXPECT_THAT(FindOversizedLists<Chain>(chain), IsEmpty());
 }
 
 TEST(ItemLimitsTest, LeavesAMessageInItselfToTheValidator) {
   std::string bytes = Delimited(1, Times(4, "\x05"));
   for (int i = 0; i < 50; ++i) bytes = Delimited(5, bytes);
-  EXPECT_THAT(TooLong<Chain>(bytes), IsEmpty());
+  EXPECT_THAT(FindOversizedLists<Chain>(bytes), IsEmpty());
   EXPECT_EQ(SaidByValidator<Chain>(bytes).size(), 1);
 }
 
 TEST(ItemLimitsTest, KnowsNoLimitWhereNoneIsDeclared) {
-  EXPECT_THAT(TooLong<Rules>(Times(1000, Delimited(61, "word"))), IsEmpty());
-  EXPECT_THAT(TooLong<v1::GetSiteRequest>(Times(20'000, Delimited(1, ""))), IsEmpty());
+  EXPECT_THAT(FindOversizedLists<Rules>(Times(1000, Delimited(61, "word"))), IsEmpty());
+  EXPECT_THAT(FindOversizedLists<v1::GetSiteRequest>(Times(20'000, Delimited(1, ""))), IsEmpty());
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "services/admission/gate.h"
+#include "services/admission/request_admission.h"
 
 #include <utility>
 
@@ -9,29 +9,31 @@
 namespace energysites {
 namespace {
 
-// What fits into that is harmless, even if it is nothing but empty elements: they make a few MiB.
+// Smaller requests are parsed without a check for oversized lists: even if they consist of empty
+// elements only, they take just a few MiB.
 constexpr size_t kAlwaysParsedBytes = 64 << 10;
 
 }  // namespace
 
-absl::StatusOr<Gate> Gate::Compile(const google::protobuf::Descriptor& request,
-                                   absl::string_view sites_path, IdentitySource source) {
+absl::StatusOr<RequestAdmission> RequestAdmission::Compile(
+    const google::protobuf::Descriptor& request, absl::string_view sites_path,
+    IdentitySource source) {
   absl::StatusOr<ItemLimits> limits = ItemLimits::Compile(request);
   if (!limits.ok()) return limits.status();
   absl::StatusOr<Validator> validator = Validator::Compile(request);
   if (!validator.ok()) return validator.status();
   absl::StatusOr<SiteScope> scope = SiteScope::Compile(request, sites_path);
   if (!scope.ok()) return scope.status();
-  return Gate(*std::move(limits), *std::move(validator), *std::move(scope), source);
+  return RequestAdmission(*std::move(limits), *std::move(validator), *std::move(scope), source);
 }
 
-absl::Status Gate::Parse(grpc::ByteBuffer* bytes, google::protobuf::Message* request,
-                         const MethodObserver& observer) const {
+absl::Status RequestAdmission::Parse(grpc::ByteBuffer* bytes, google::protobuf::Message* request,
+                                     const MethodObserver& observer) const {
   if (bytes->Length() > kAlwaysParsedBytes) {
     grpc::ProtoBufferReader reader(bytes);
     BrokenRules too_long;
-    limits_.TooLong(&reader, too_long);
-    observer.Violated(too_long.times());
+    limits_.FindOversizedLists(&reader, too_long);
+    observer.Violated(too_long.rule_counts());
     if (too_long.count() > 0) return InvalidRequest(too_long.listed(), too_long.count());
   }
   if (!grpc::SerializationTraits<google::protobuf::Message>::Deserialize(bytes, request).ok()) {
@@ -40,25 +42,27 @@ absl::Status Gate::Parse(grpc::ByteBuffer* bytes, google::protobuf::Message* req
   return absl::OkStatus();
 }
 
-absl::StatusOr<EntryFaults> Gate::Check(const google::protobuf::Message& request,
-                                        const Caller& caller, const MethodObserver& observer,
-                                        bool tolerates_entries) const {
+absl::StatusOr<EntryFaults> RequestAdmission::Check(const google::protobuf::Message& request,
+                                                    const Caller& caller,
+                                                    const MethodObserver& observer,
+                                                    bool tolerates_entries) const {
   const auto passes = [&](const BrokenRules& broken) {
-    return broken.count() == 0 || (tolerates_entries && broken.are_of_entries());
+    return broken.count() == 0 || (tolerates_entries && broken.only_in_entries());
   };
   EntryFaults faults;
   validator_.Validate(request, faults.rules);
-  observer.Violated(faults.rules.times());
+  observer.Violated(faults.rules.rule_counts());
   if (!passes(faults.rules)) return InvalidRequest(faults.rules.listed(), faults.rules.count());
   scope_.Check(request, caller, faults.sites);
-  observer.Violated(faults.sites.times());
+  observer.Violated(faults.sites.rule_counts());
   if (!passes(faults.sites)) return SitesNotInToken(faults.sites.listed(), faults.sites.count());
   return faults;
 }
 
-absl::StatusOr<Caller> Gate::Admit(const grpc::CallbackServerContext& context,
-                                   grpc::ByteBuffer* bytes, google::protobuf::Message* request,
-                                   const MethodObserver& observer) const {
+absl::StatusOr<Caller> RequestAdmission::Admit(const grpc::CallbackServerContext& context,
+                                               grpc::ByteBuffer* bytes,
+                                               google::protobuf::Message* request,
+                                               const MethodObserver& observer) const {
   absl::StatusOr<Caller> caller = Identify(context);
   if (!caller.ok()) return caller;
   absl::Status passed = Parse(bytes, request, observer);
