@@ -29,7 +29,7 @@ class AdminServer::Handler : public CivetHandler {
     } else if (path == "/metrics") {
       Reply(connection, "200 OK", prometheus::TextSerializer().Serialize(collect_()));
     } else {
-      Reply(connection, "404 Not Found", "there are /metrics, /livez and /readyz\n");
+      Reply(connection, "404 Not Found", "not found; valid paths: /metrics, /livez, /readyz\n");
     }
     return true;
   }
@@ -62,7 +62,7 @@ absl::StatusOr<std::unique_ptr<AdminServer>> AdminServer::Start(
     return std::unique_ptr<AdminServer>(new AdminServer(std::move(handler), std::move(server)));
   } catch (const CivetException&) {
     return absl::UnavailableError(
-        absl::StrCat("cannot listen on ", address, " (--admin_address): is the port taken?"));
+        absl::StrCat("cannot listen on ", address, " (--admin_address): the port may be in use"));
   }
 }
 

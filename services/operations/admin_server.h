@@ -1,4 +1,4 @@
-// The admin port: /metrics for Prometheus, /livez and /readyz for whoever runs the process.
+// The admin port: /metrics for Prometheus, /livez and /readyz for the orchestrator.
 #ifndef SERVICES_OPERATIONS_ADMIN_SERVER_H_
 #define SERVICES_OPERATIONS_ADMIN_SERVER_H_
 
@@ -17,9 +17,9 @@ namespace energysites {
 
 class AdminServer {
  public:
-  // Listens on `address` ("127.0.0.1:9464"). `collect` gives the metrics, `ready` says whether
-  // calls can be served now, and else why not; both are asked from any thread. Returns UNAVAILABLE
-  // if the address cannot be had.
+  // Listens on `address` ("127.0.0.1:9464"). `collect` returns the metrics. `ready` returns OK if
+  // calls can be served now, otherwise the reason. Both must be thread-safe. Returns UNAVAILABLE if
+  // the address is not available.
   static absl::StatusOr<std::unique_ptr<AdminServer>> Start(
       const std::string& address, std::function<std::vector<prometheus::MetricFamily>()> collect,
       std::function<absl::Status()> ready);
@@ -30,7 +30,7 @@ class AdminServer {
 
   AdminServer(std::unique_ptr<Handler> handler, std::unique_ptr<CivetServer> server);
 
-  // The server stops before its handler goes.
+  // `server_` uses `handler_`, so it is destroyed first.
   std::unique_ptr<Handler> handler_;
   std::unique_ptr<CivetServer> server_;
 };

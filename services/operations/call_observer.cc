@@ -16,7 +16,7 @@ constexpr const char* kCodeNames[] = {
     "Aborted",  "OutOfRange",     "Unimplemented",    "Internal",          "Unavailable",
     "DataLoss", "Unauthenticated"};
 
-// Seconds, from what one look-up takes to what a client waits for.
+// In seconds, from a single lookup to a typical client timeout.
 const prometheus::Histogram::BucketBoundaries kBuckets = {
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30};
 
@@ -30,19 +30,21 @@ Labels MethodLabels(const std::string& type, const std::string& service,
   return {{"grpc_type", type}, {"grpc_service", service}, {"grpc_method", method}};
 }
 
-// Forms of hexadecimal digits: W3C's version-trace-parent-flags, and Envoy's name for a call.
-constexpr absl::string_view kTraceparentForm =
+// Formats with a 0 for each hexadecimal digit: W3C version-trace-parent-flags, and the request id
+// that Envoy generates.
+constexpr absl::string_view kTraceparentFormat =
     "00-00000000000000000000000000000000-0000000000000000-00";
-constexpr absl::string_view kRequestIdForm = "00000000-0000-0000-0000-000000000000";
+constexpr absl::string_view kRequestIdFormat = "00000000-0000-0000-0000-000000000000";
 
-// The header `name`, empty where it has another form: the log takes nothing that a caller made up.
-absl::string_view HeaderOfForm(absl::string_view form, const char* name,
-                               const grpc::CallbackServerContext& context) {
+// Returns the header `name`, or an empty string if its format is not `format`: arbitrary text from
+// callers is not logged.
+absl::string_view HeaderWithFormat(absl::string_view format, const char* name,
+                                   const grpc::CallbackServerContext& context) {
   const auto sent = context.client_metadata().find(name);
-  if (sent == context.client_metadata().end() || sent->second.size() != form.size()) return "";
+  if (sent == context.client_metadata().end() || sent->second.size() != format.size()) return "";
   const absl::string_view text(sent->second.data(), sent->second.size());
   for (size_t i = 0; i < text.size(); ++i) {
-    if (form[i] == '-' ? text[i] != '-' : !absl::ascii_isxdigit(text[i])) return "";
+    if (format[i] == '-' ? text[i] != '-' : !absl::ascii_isxdigit(text[i])) return "";
   }
   return text;
 }
@@ -57,21 +59,21 @@ MethodObserver::MethodObserver(prometheus::Registry& registry, const std::string
       method_(method),
       violations_(prometheus::BuildCounter()
                       .Name("energy_sites_validation_violations_total")
-                      .Help("Broken rules of the contract, by rule id.")
+                      .Help("Violations of validation rules, by rule id.")
                       .Register(registry)),
       started_(prometheus::BuildCounter()
                    .Name("grpc_server_started_total")
-                   .Help("Calls that arrived.")
+                   .Help("Calls started.")
                    .Register(registry)
                    .Add(MethodLabels(type, service, method))),
       seconds_(prometheus::BuildHistogram()
                    .Name("grpc_server_handling_seconds")
-                   .Help("Time from a call's arrival to its answer.")
+                   .Help("Time from the arrival of a call to its response.")
                    .Register(registry)
                    .Add(MethodLabels(type, service, method), kBuckets)) {
   auto& family = prometheus::BuildCounter()
                      .Name("grpc_server_handled_total")
-                     .Help("Calls that were answered, by code.")
+                     .Help("Calls completed, by code.")
                      .Register(registry);
   for (size_t code = 0; code < kCodes; ++code) {
     Labels labels = MethodLabels(type, service, method);
@@ -80,14 +82,14 @@ MethodObserver::MethodObserver(prometheus::Registry& registry, const std::string
   }
 }
 
-void MethodObserver::Violated(const std::map<std::string, int>& times) const {
-  for (const auto& [rule, count] : times) violations_.Add({{"rule", rule}}).Increment(count);
+void MethodObserver::Violated(const std::map<std::string, int>& rule_counts) const {
+  for (const auto& [rule, count] : rule_counts) violations_.Add({{"rule", rule}}).Increment(count);
 }
 
 prometheus::Histogram& MethodObserver::RideCalls() const {
   return prometheus::BuildHistogram()
       .Name("energy_sites_ride_calls")
-      .Help("Calls that shared a query.")
+      .Help("Calls per shared query.")
       .Register(registry_)
       .Add(MethodLabels(type_, service_, method_), kRideBuckets);
 }
@@ -95,7 +97,7 @@ prometheus::Histogram& MethodObserver::RideCalls() const {
 prometheus::Histogram& MethodObserver::BatchEntries() const {
   return prometheus::BuildHistogram()
       .Name("energy_sites_batch_entries")
-      .Help("Entries that came in one batch.")
+      .Help("Entries per batch.")
       .Register(registry_)
       .Add(MethodLabels(type_, service_, method_), kBatchBuckets);
 }
@@ -117,8 +119,8 @@ void CallObserver::Done(const absl::Status& status) {
        {"grpc_code", kCodeNames[static_cast<size_t>(status.code()) % std::size(kCodeNames)]},
        {"milliseconds", absl::ToDoubleMilliseconds(duration)},
        {"peer", context_.peer()},
-       {"traceparent", HeaderOfForm(kTraceparentForm, "traceparent", context_)},
-       {"x_request_id", HeaderOfForm(kRequestIdForm, "x-request-id", context_)},
+       {"traceparent", HeaderWithFormat(kTraceparentFormat, "traceparent", context_)},
+       {"x_request_id", HeaderWithFormat(kRequestIdFormat, "x-request-id", context_)},
        {"fault", our_fault ? status.message() : ""}});
 }
 

@@ -17,19 +17,18 @@
 
 namespace energysites {
 
-// How a method is counted and logged. Shared by all its calls, outlives them, safe from any thread.
+// The metrics of a method. Shared by all its calls and outlives them. Thread-safe.
 class MethodObserver {
  public:
-  // `type` is gRPC's name for the kind of the method, such as `unary`.
+  // `type` is the gRPC method type, such as `unary`.
   MethodObserver(prometheus::Registry& registry, const std::string& type,
                  const std::string& service, const std::string& method);
 
-  // Counts how often rules, by id, were broken, whether the call is refused for them or goes on
-  // without an entry.
-  void Violated(const std::map<std::string, int>& times) const;
+  // Adds the number of violations by rule id, whether the whole call is rejected or single entries.
+  void Violated(const std::map<std::string, int>& rule_counts) const;
 
-  // For methods whose calls share queries: how many did. For those that take batches: how many
-  // entries came in one.
+  // For methods whose calls share queries: the number of calls per query. For methods with batches:
+  // the number of entries per batch.
   prometheus::Histogram& RideCalls() const;
   prometheus::Histogram& BatchEntries() const;
 
@@ -47,14 +46,14 @@ class MethodObserver {
   std::array<prometheus::Counter*, kCodes> handled_;
 };
 
-// One call, from its arrival on.
+// Observes one call, from its arrival to its end.
 class CallObserver {
  public:
   CallObserver(MethodObserver& method, grpc::CallbackServerContext& context);
 
-  // Counts the call and logs it as a JSON line, with the caller's traceparent and x-request-id if
-  // they came. Faults of ours are errors with their text; no value that a caller sent is logged.
-  // Call it once, before the call is finished.
+  // Counts the call and logs it as a JSON line, with the headers traceparent and x-request-id if
+  // they are valid. INTERNAL and DATA_LOSS are logged as errors with their message. Other values
+  // from the request are not logged. Must be called exactly once, before the call is finished.
   void Done(const absl::Status& status);
 
  private:

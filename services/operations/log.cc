@@ -25,20 +25,20 @@
 namespace energysites {
 namespace {
 
-constexpr size_t kMostWaitingBytes = 4 << 20;
+constexpr size_t kMaxQueuedBytes = 4 << 20;
 constexpr auto kGathering = std::chrono::milliseconds(10);
 
 void WriteToStandardError(absl::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t written = write(STDERR_FILENO, bytes.data(), bytes.size());
     if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return;  // Nobody reads it any more.
+    if (written <= 0) return;  // Standard error is closed.
     bytes.remove_prefix(static_cast<size_t>(written));
   }
 }
 
-// Gathers lines and writes many at once from a thread of its own: a wake-up and a system call for
-// each would cost a busy server more than the lines themselves.
+// Buffers lines and writes many at once from a background thread. On a busy server a wake-up and a
+// system call per line would cost more than formatting the lines.
 class GatheringSink final : public spdlog::sinks::sink {
  public:
   GatheringSink() : writer_([this] { Write(); }) {}
@@ -54,7 +54,7 @@ class GatheringSink final : public spdlog::sinks::sink {
 
   void log(const spdlog::details::log_msg& message) override {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (waiting_.size() + message.payload.size() > kMostWaitingBytes) {
+    if (waiting_.size() + message.payload.size() > kMaxQueuedBytes) {
       ++dropped_;
       return;
     }
@@ -63,14 +63,14 @@ class GatheringSink final : public spdlog::sinks::sink {
     waiting_ += '\n';
   }
 
-  // Lines come whole, and are written soon.
+  // Lines are complete and are written within kGathering.
   void flush() override {}
   void set_pattern(const std::string&) override {}
   void set_formatter(std::unique_ptr<spdlog::formatter>) override {}
 
  private:
   void Write() {
-    // Those of the process are for the thread that waits for them, however it sets its mask later.
+    // Signals of the process must be delivered to the thread that waits for them.
     sigset_t signals;
     sigfillset(&signals);
     pthread_sigmask(SIG_BLOCK, &signals, nullptr);
@@ -116,17 +116,18 @@ void AppendQuoted(std::string& line, absl::string_view text) {
   line += '"';
 }
 
-// Where gRPC's texts are about certificates and sockets.
-bool TellsNothingOfCalls(absl::string_view file) {
+// Whether the messages from this file of gRPC contain no data from callers: they are about
+// certificates and sockets.
+bool HasNoCallerData(absl::string_view file) {
   return absl::StartsWith(file, "ssl_") || absl::StartsWith(file, "tcp_server");
 }
 
 void LogOfLibrary(const char* library, absl::string_view path, int line, absl::string_view text) {
   const absl::string_view file = path.substr(path.rfind('/') + 1);
-  Log(spdlog::level::warn, "fault in a library",
+  Log(spdlog::level::warn, "library error",
       {{"library", library},
        {"place", absl::StrCat(file, ":", line)},
-       {"fault", TellsNothingOfCalls(file) ? text : ""}});
+       {"fault", HasNoCallerData(file) ? text : ""}});
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Structured logs: one JSON object a line on standard error, written by a thread of their own.
+// Structured logs: one JSON object per line on standard error, written by a background thread.
 #ifndef SERVICES_OPERATIONS_LOG_H_
 #define SERVICES_OPERATIONS_LOG_H_
 
@@ -10,16 +10,16 @@
 
 namespace energysites {
 
-// Call once, before the first Log. Errors of gRPC and protobuf come as lines of ours from then on:
-// with the place in their code, and with their text only where that cannot hold what callers sent.
-// When nobody reads the lines as fast as they come, the newest are dropped rather than calls
-// delayed, and a line says how many.
+// Must be called once, before the first Log. Errors of gRPC and protobuf are logged in the same
+// format from then on: with their source location, and with their message only if it cannot contain
+// data from callers. If standard error is too slow, new lines are dropped instead of delaying
+// calls, and a line with their number is logged.
 void StartLog(spdlog::level::level_enum level);
 
-// Writes what is still waiting.
+// Writes all buffered lines and stops the log.
 void FlushLog();
 
-// A field of a log line. Made for one call of Log: it keeps no text of its own.
+// A field of a log line. Refers to its texts without copying them.
 class LogField {
  public:
   LogField(absl::string_view name, absl::string_view text) : name_(name), text_(text) {}
@@ -29,7 +29,7 @@ class LogField {
       : name_(name), number_(number), is_number_(true) {}
   LogField(absl::string_view name, int number) : LogField(name, static_cast<double>(number)) {}
 
-  // As `,"name":value`.
+  // Appends `,"name":value`.
   void AppendTo(std::string& line) const;
 
  private:

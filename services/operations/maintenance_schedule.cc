@@ -22,28 +22,28 @@ MaintenanceSchedule::MaintenanceSchedule(std::string work, const storage::DsnSou
       may_run_(std::move(may_run)),
       runs_(prometheus::BuildCounter()
                 .Name("energy_sites_maintenance_runs_total")
-                .Help("Steps of maintenance that this process ran, by outcome: done, put_off for "
-                      "other work on the same tables, failed.")
+                .Help("Maintenance steps that this process ran, by outcome: done, put_off "
+                      "(postponed: other transactions use the same tables), failed.")
                 .Register(registry)),
       leader_(prometheus::BuildGauge()
                   .Name("energy_sites_maintenance_leader")
-                  .Help("1 if this process is the one that does this work.")
+                  .Help("1 if this process is the leader for this work.")
                   .Register(registry)
                   .Add({{"work", work_}})),
       waiting_(
           prometheus::BuildGauge()
               .Name("energy_sites_maintenance_waiting")
-              .Help("What a step of maintenance left to do at its last run, where this process "
-                    "leads: of rollups, the buckets to be refolded.")
+              .Help("Work that remained after the last run of a maintenance step, if this process "
+                    "is the leader: for rollups, the stale buckets to recompute.")
               .Register(registry)),
       clock_jumps_(prometheus::BuildCounter()
                        .Name("energy_sites_maintenance_clock_jumps_total")
-                       .Help("Looks of retention that found that a clock had jumped or that clocks "
-                             "differ. Nothing is dropped then.")
+                       .Help("Runs of retention that found a clock jump or different clocks and "
+                             "dropped nothing.")
                        .Register(registry)
                        .Add({})),
       session_(SessionOptions(dsn, silence_watch)) {
-  // From the start on, so that the first failure counts as a rise from 0.
+  // Export zeros from the start, so that the first failure is an increase.
   for (const char* outcome : {"done", "put_off", "failed"}) {
     for (const storage::MaintenanceStep& step : steps_) {
       runs_.Add({{"step", step.name}, {"outcome", outcome}});
@@ -59,7 +59,7 @@ MaintenanceSchedule::~MaintenanceSchedule() {
     std::unique_lock<std::mutex> lock(mutex_);
     stopping_ = true;
     changed_.notify_all();
-    // A cancellation that met no query, because the thread was between two, was in vain.
+    // Repeat, because a cancellation between two queries has no effect.
     while (!changed_.wait_for(lock, kCancelPause, [this] { return ended_; })) {
       lock.unlock();
       session_.Cancel();
@@ -73,19 +73,19 @@ MaintenanceSchedule::~MaintenanceSchedule() {
 storage::SessionOptions MaintenanceSchedule::SessionOptions(const storage::DsnSource& dsn,
                                                             storage::SilenceWatch& silence_watch) {
   storage::SessionOptions options = storage::MaintenanceSession(dsn, silence_watch);
-  // The lock by which it leads is lost with the connection, whatever a step returns.
+  // The lock of the leader is lost with the connection.
   options.on_connection_lost = [this] { SetLeads(false); };
   return options;
 }
 
 void MaintenanceSchedule::Repeat() {
-  // Soon enough after the start, whatever the interval.
+  // The first run follows soon after `may_run_` is true, independent of the interval.
   constexpr absl::Duration kPauseBeforeStart = absl::Milliseconds(100);
   std::unique_lock<std::mutex> lock(mutex_);
   while (!stopping_) {
     lock.unlock();
     const bool may_run = may_run_();
-    if (may_run && Leads()) RunSteps();
+    if (may_run && TryLead()) RunSteps();
     lock.lock();
     const absl::Duration pause = may_run ? interval_ : kPauseBeforeStart;
     changed_.wait_for(lock, absl::ToChronoMilliseconds(pause), [this] { return stopping_; });
@@ -97,7 +97,7 @@ void MaintenanceSchedule::Repeat() {
 void MaintenanceSchedule::RunSteps() {
   for (const storage::MaintenanceStep& step : steps_) {
     Run(step);
-    if (leads_ && step.waiting != nullptr) TellWaiting(step);
+    if (leads_ && step.waiting != nullptr) UpdateWaiting(step);
     if (!leads_) return;
   }
 }
@@ -111,13 +111,13 @@ void MaintenanceSchedule::Run(const storage::MaintenanceStep& step) {
   }
 }
 
-void MaintenanceSchedule::TellWaiting(const storage::MaintenanceStep& step) {
+void MaintenanceSchedule::UpdateWaiting(const storage::MaintenanceStep& step) {
   const absl::StatusOr<int64_t> waiting = step.waiting(session_);
   if (!waiting.ok()) return Failed(step.name, waiting.status());
   waiting_.Add({{"step", step.name}}).Set(static_cast<double>(*waiting));
 }
 
-bool MaintenanceSchedule::Leads() {
+bool MaintenanceSchedule::TryLead() {
   if (leads_) return true;
   session_.Begin();
   const absl::StatusOr<bool> leads = storage::TryLead(session_, work_);
@@ -127,11 +127,11 @@ bool MaintenanceSchedule::Leads() {
 }
 
 void MaintenanceSchedule::SetLeads(bool leads) {
-  if (leads && !leads_) Log(spdlog::level::info, "leads maintenance", {{"work", work_}});
+  if (leads && !leads_) Log(spdlog::level::info, "maintenance leader", {{"work", work_}});
   leads_ = leads;
   leader_.Set(leads ? 1 : 0);
   if (leads) return;
-  // The new leader tells it.
+  // The new leader reports the value.
   for (const storage::MaintenanceStep& step : steps_) {
     if (step.waiting != nullptr) waiting_.Add({{"step", step.name}}).Set(0);
   }
@@ -147,7 +147,7 @@ void MaintenanceSchedule::Failed(const char* step, const absl::Status& status) {
   const bool postponed = storage::IsPostponed(status);
   Count(step, postponed ? "put_off" : "failed");
   Log(postponed ? spdlog::level::info : spdlog::level::err,
-      postponed ? "maintenance was put off" : "maintenance failed",
+      postponed ? "maintenance postponed" : "maintenance failed",
       {{"step", step}, {"fault", storage::FaultText(status)}});
 }
 

@@ -1,4 +1,4 @@
-// Runs maintenance beside the calls, in one of all the processes on a database.
+// Runs maintenance in the background, in only one of the processes that use a database.
 #ifndef SERVICES_OPERATIONS_MAINTENANCE_SCHEDULE_H_
 #define SERVICES_OPERATIONS_MAINTENANCE_SCHEDULE_H_
 
@@ -19,18 +19,19 @@
 
 namespace energysites {
 
-// Has a thread and a connection of its own. The process whose connection leads runs the steps every
-// `interval`; the others ask as often whether it is gone. A failed step is logged and counted, and
-// is tried again next time; nothing else depends on it.
+// Has its own thread and connection. One process is the leader, elected with a lock held by its
+// connection. It runs the steps every `interval`; the other processes try to become the leader in
+// the same interval. A failed step is logged, counted and retried in the next round.
 class MaintenanceSchedule {
  public:
-  // `work` names what the steps do, among all processes. Runs only while `may_run` says so, asked
-  // from any thread. The watch and the registry outlive it.
+  // `work` is the name of the steps, the same in all processes. Steps run only while `may_run`,
+  // which must be thread-safe, returns true. `silence_watch` and `registry` must outlive this
+  // object.
   MaintenanceSchedule(std::string work, const storage::DsnSource& dsn,
                       storage::SilenceWatch& silence_watch,
                       std::vector<storage::MaintenanceStep> steps, absl::Duration interval,
                       std::function<bool()> may_run, prometheus::Registry& registry);
-  // Stops the step under way, whatever the database does.
+  // Stops the running step, also if the database does not respond.
   ~MaintenanceSchedule();
   MaintenanceSchedule(const MaintenanceSchedule&) = delete;
   MaintenanceSchedule& operator=(const MaintenanceSchedule&) = delete;
@@ -41,9 +42,9 @@ class MaintenanceSchedule {
   void Repeat();
   void RunSteps();
   void Run(const storage::MaintenanceStep& step);
-  void TellWaiting(const storage::MaintenanceStep& step);
-  // Whether this process leads, maybe from now on.
-  bool Leads();
+  void UpdateWaiting(const storage::MaintenanceStep& step);
+  // Returns whether this process is the leader; tries to become the leader if not.
+  bool TryLead();
   void SetLeads(bool leads);
   void Count(const char* step, const char* outcome);
   void Failed(const char* step, const absl::Status& status);
@@ -57,7 +58,7 @@ class MaintenanceSchedule {
   prometheus::Family<prometheus::Gauge>& waiting_;
   prometheus::Counter& clock_jumps_;
   storage::Session session_;
-  bool leads_ = false;  // While the session's connection lasts.
+  bool leads_ = false;  // Until the connection of `session_` is lost.
   std::mutex mutex_;
   std::condition_variable changed_;
   bool stopping_ = false;

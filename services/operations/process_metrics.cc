@@ -34,7 +34,7 @@ double NumberOf(absl::string_view text) {
   return absl::SimpleAtod(text, &number) ? number : 0;
 }
 
-// The Unix time of the machine's start: the line `btime` of /proc/stat.
+// Returns the boot time of the machine in seconds since 1970: the line `btime` of /proc/stat.
 double BootSeconds() {
   for (absl::string_view line : absl::StrSplit(TextOf("/proc/stat"), '\n')) {
     const std::vector<absl::string_view> words = absl::StrSplit(line, ' ');
@@ -43,8 +43,8 @@ double BootSeconds() {
   return 0;
 }
 
-// The fields of /proc/self/stat from `state` (the third one) on. The second, the program's name,
-// is in brackets and may hold anything.
+// Returns the fields of /proc/self/stat from the third, `state`, on. The second, the program name,
+// is in parentheses and may contain any characters.
 std::vector<std::string> Stat() {
   const std::string text = TextOf("/proc/self/stat");
   const size_t name_end = text.rfind(") ");
@@ -55,7 +55,7 @@ std::vector<std::string> Stat() {
 int OpenFiles() {
   std::error_code ignored;
   const std::filesystem::directory_iterator files("/proc/self/fd", ignored);
-  // The folder itself is one of them.
+  // Without the descriptor of the directory itself.
   return static_cast<int>(std::distance(begin(files), end(files))) - 1;
 }
 
@@ -69,7 +69,7 @@ size_t ResidentBytes() {
 }
 
 std::vector<MetricFamily> ProcessMetrics() {
-  // Numbered as in proc(5), where `state` is the third.
+  // The field numbers of proc(5), minus 3 because Stat() begins with the third field.
   constexpr size_t kUserTicks = 14 - 3, kSystemTicks = 15 - 3, kStartTicks = 22 - 3,
                    kVirtualBytes = 23 - 3;
   const std::vector<std::string> stat = Stat();

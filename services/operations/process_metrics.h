@@ -1,4 +1,4 @@
-// What the operating system says of this process, under the names that Prometheus gives it.
+// Metrics of this process from the operating system, under the standard Prometheus names.
 #ifndef SERVICES_OPERATIONS_PROCESS_METRICS_H_
 #define SERVICES_OPERATIONS_PROCESS_METRICS_H_
 
@@ -9,10 +9,10 @@
 
 namespace energysites {
 
-// Memory, CPU time, open files and the time of start. What cannot be read is left out.
+// Returns memory, CPU time, open files and the start time. Omits values that cannot be read.
 std::vector<prometheus::MetricFamily> ProcessMetrics();
 
-// The memory that this process takes, in bytes; 0 if it cannot be read.
+// Returns the resident memory of this process, in bytes; 0 if it cannot be read.
 size_t ResidentBytes();
 
 }  // namespace energysites

@@ -13,11 +13,11 @@ namespace {
 
 using Labels = std::map<std::string, std::string>;
 
-// Seconds, from no wait at all to the longest that Envoy grants a call.
+// In seconds, from no wait to the timeout of Envoy.
 const prometheus::Histogram::BucketBoundaries kWaitBuckets = {0.0001, 0.0005, 0.0025, 0.01, 0.05,
                                                               0.25,   1,      5,      30};
 
-// Gauges with the functions that give their values.
+// Gauges with the functions that return their values.
 class Gauges {
  public:
   explicit Gauges(prometheus::Registry& registry) : registry_(registry) {}
@@ -39,17 +39,18 @@ class Gauges {
 
 }  // namespace
 
-storage::ExecutorOptions Counted(storage::ExecutorOptions options, const std::string& name,
-                                 prometheus::Registry& registry) {
+storage::ExecutorOptions WithExecutorMetrics(storage::ExecutorOptions options,
+                                             const std::string& name,
+                                             prometheus::Registry& registry) {
   const Labels labels = {{"executor", name}};
   auto& waits = prometheus::BuildHistogram()
                     .Name("energy_sites_executor_wait_seconds")
-                    .Help("How long work waited for a connection.")
+                    .Help("Time that calls waited for a connection.")
                     .Register(registry)
                     .Add(labels, kWaitBuckets);
   auto& lost = prometheus::BuildCounter()
                    .Name("energy_sites_database_connections_lost_total")
-                   .Help("Connections to the database that broke.")
+                   .Help("Connections to the database that were lost.")
                    .Register(registry)
                    .Add(labels);
   options.on_wait_over = [&waits](absl::Duration wait) {
@@ -59,15 +60,15 @@ storage::ExecutorOptions Counted(storage::ExecutorOptions options, const std::st
   return options;
 }
 
-std::function<void()> CountedAbandonment(prometheus::Registry& registry) {
+std::function<void()> AbandonedConnectionCounter(prometheus::Registry& registry) {
   auto& abandoned = prometheus::BuildCounter()
                         .Name("energy_sites_database_connections_abandoned_total")
-                        .Help("Connections that were closed because the database did not answer.")
+                        .Help("Connections closed because the database did not respond.")
                         .Register(registry)
                         .Add({});
   return [&abandoned] {
     abandoned.Increment();
-    Log(spdlog::level::err, "connection abandoned: the database did not answer", {});
+    Log(spdlog::level::err, "connection closed: the database did not respond", {});
   };
 }
 
@@ -78,7 +79,7 @@ std::function<std::vector<prometheus::MetricFamily>()> CollectMetrics(
     std::function<bool()> database_available) {
   prometheus::BuildGauge()
       .Name("energy_sites_build_info")
-      .Help("1; the label says which version runs.")
+      .Help("Always 1; the label is the version of the program.")
       .Register(*registry)
       .Add({{"version", ENERGY_SITES_VERSION}})
       .Set(1);
@@ -96,20 +97,20 @@ std::function<std::vector<prometheus::MetricFamily>()> CollectMetrics(
   gauges.Add("energy_sites_watchers", "Streams of WatchLiveData.", {},
              [&feed] { return feed.watchers(); });
   gauges.Add("energy_sites_watch_delay_seconds",
-             "How long the transaction has been open that keeps watchers from newer entries.", {},
+             "Age of the oldest writing transaction, which delays new entries for watchers.", {},
              [&feed] { return feed.delay_seconds(); });
-  gauges.Add("energy_sites_database_available", "1 if the database answers.", {},
+  gauges.Add("energy_sites_database_available", "1 if the database is available.", {},
              std::move(database_available));
   gauges.Add("energy_sites_database_schema_version", "The newest migration of the database.", {},
              [&monitor] { return monitor.facts().schema_version; });
   gauges.Add("energy_sites_database_months_ahead",
-             "Months after this one whose entries have a partition already, up to 12.", {},
+             "Future months, up to 12, that already have a partition.", {},
              [&monitor] { return monitor.facts().months_ahead; });
   gauges.Add("energy_sites_database_standbys", "Connections that replicate the database.", {},
              [&monitor] { return monitor.facts().standbys; });
   gauges.Add("energy_sites_database_replication_lag_bytes",
-             "Write-ahead log that the slowest standby has not replayed. NaN where the role may "
-             "not see it: that takes pg_read_all_stats.",
+             "Write-ahead log that the slowest standby has not replayed. NaN if the role lacks "
+             "pg_read_all_stats.",
              {}, [&monitor] { return monitor.facts().replication_lag_bytes; });
   return [registry, gauges = std::move(gauges)] {
     gauges.Read();

@@ -1,4 +1,4 @@
-// The metrics of the process and of what its calls share.
+// The metrics of the process and of the objects that its calls share.
 #ifndef SERVICES_OPERATIONS_SERVER_METRICS_H_
 #define SERVICES_OPERATIONS_SERVER_METRICS_H_
 
@@ -16,18 +16,19 @@
 
 namespace energysites {
 
-// What to call for each connection that was ended because the database did not answer: counts and
-// logs it. The registry outlives it.
-std::function<void()> CountedAbandonment(prometheus::Registry& registry);
+// Returns a function to call for each connection that was closed because the database did not
+// respond. It counts and logs. The registry must outlive it.
+std::function<void()> AbandonedConnectionCounter(prometheus::Registry& registry);
 
-// `options`, but for an executor whose waits and lost connections are counted as those of `name`.
-// The registry outlives the executor.
-storage::ExecutorOptions Counted(storage::ExecutorOptions options, const std::string& name,
-                                 prometheus::Registry& registry);
+// Returns `options` with callbacks that count the wait times and lost connections of the executor
+// under `name`. The registry must outlive the executor.
+storage::ExecutorOptions WithExecutorMetrics(storage::ExecutorOptions options,
+                                             const std::string& name,
+                                             prometheus::Registry& registry);
 
-// What to call for all metrics, from any thread: those of `registry`, those of the process, and
-// gauges that are read at that moment. Nothing in it waits for the database. `executors` by name;
-// all that is referred to outlives the result.
+// Returns a thread-safe function that returns all metrics: those of `registry`, those of the
+// process, and gauges with their current values. It does not wait for the database. `executors` is
+// by name. All referenced objects must outlive the function.
 std::function<std::vector<prometheus::MetricFamily>()> CollectMetrics(
     const std::shared_ptr<prometheus::Registry>& registry,
     const std::map<std::string, const storage::Executor*>& executors,

@@ -209,10 +209,10 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
   if (!credentials.ok()) return credentials.status();
 
   const auto registry = std::make_shared<prometheus::Registry>();
-  storage::SilenceWatch silence_watch(MaxBackends(options), CountedAbandonment(*registry));
+  storage::SilenceWatch silence_watch(MaxBackends(options), AbandonedConnectionCounter(*registry));
   const auto counted = [&](storage::ExecutorOptions executor_options, const char* name) {
     executor_options.session.silence_watch = &silence_watch;
-    return Counted(std::move(executor_options), name, *registry);
+    return WithExecutorMetrics(std::move(executor_options), name, *registry);
   };
   storage::Executor executor(counted(options.executor, "unary"));
   storage::Executor export_executor(counted(options.export_executor, "export"));

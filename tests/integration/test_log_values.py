@@ -145,7 +145,7 @@ def test_what_libraries_say_is_a_line_without_values(server):
     """Regression: gRPC wrote what it could not read, in a form of its own."""
     with contextlib.closing(Connection(Target(*server.address.split(":")))) as connection:
         connection.send(connection.open(1, GET_SITE, ("grpc-timeout", MARK)))
-        wait_until(lambda: "fault in a library" in server.log_text(), 30, "gRPC's fault is logged")
+        wait_until(lambda: "library error" in server.log_text(), 30, "gRPC's fault is logged")
     lines = [json.loads(line) for line in server.log_text().splitlines()]
-    assert {line["library"] for line in lines if line["event"] == "fault in a library"} == {"grpc"}
+    assert {line["library"] for line in lines if line["event"] == "library error"} == {"grpc"}
     assert MARK not in server.log_text()
