@@ -1,8 +1,8 @@
-// Takes the place of libc's accept4 for the whole program, gRPC's listener included.
+// Replaces accept4 of libc in the whole program, including the listener of gRPC.
 //
-// gRPC 1.51 gives a listening socket up for good when accept4 fails for want of a descriptor: the
-// server lives on, and no client ever reaches it again. So connections never get the last
-// descriptors: those beyond are closed at once, and what the program has open can go on.
+// When accept4 fails because no descriptor is free, gRPC 1.51 stops accepting connections until the
+// process restarts. This function therefore reserves the last descriptors: further connections are
+// closed immediately, and the rest of the program can still open files.
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -15,7 +15,7 @@ namespace {
 // For the database, the admin port and files.
 constexpr rlim_t kReservedDescriptors = 64;
 
-// The system gives out the lowest free number, so a high one says how many are in use.
+// The system assigns the lowest free number, so a high number means that many are in use.
 bool IsReserved(int descriptor) {
   rlimit limit = {};
   return getrlimit(RLIMIT_NOFILE, &limit) == 0 &&

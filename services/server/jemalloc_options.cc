@@ -1,5 +1,5 @@
-// Read by jemalloc at start: unused memory goes back to the system after a second, from a thread
-// of its own.
+// Read by jemalloc at start: a background thread returns unused memory to the system after one
+// second.
 extern "C" {
 extern const char* malloc_conf;
 const char* malloc_conf = "background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0";

@@ -24,16 +24,17 @@ namespace {
 constexpr char kUsage[] = R"(stores and serves the data of energy sites.
 
   energy-sites serve      serve gRPC until SIGTERM
-  energy-sites migrate    bring the database to the schema of this program
-  energy-sites maintain   make and drop months, refold rollups, forget what is old; once
+  energy-sites migrate    migrate the database to the schema version of this program
+  energy-sites maintain   run all maintenance once: create and drop partitions, recompute rollups,
+                          delete expired data
   energy-sites import     load CSV files into a running service
-  energy-sites export     write a site's live data as CSV
+  energy-sites export     write the live data of a site as CSV
   energy-sites version    print the version
 
-Every flag may also be set as ENERGY_SITES_<FLAG> in the environment. The database is named by
-DATABASE_URL (app role) and MIGRATE_DATABASE_URL (owner), or by files. --help=energy lists the flags.)";
+Every flag can also be set as ENERGY_SITES_<FLAG> in the environment. DATABASE_URL (app role) and
+MIGRATE_DATABASE_URL (owner), or files, specify the database. --help=energy lists the flags.)";
 
-// Also how errors reach a person: one line, and the exit code of a failure.
+// Returns the exit code for `status` and prints its message if it is an error.
 int ExitCode(const absl::Status& status) {
   if (status.ok()) return 0;
   std::cerr << "energy-sites: " << status.message() << "\n";
@@ -45,7 +46,7 @@ absl::Status RunServe() {
   if (!options.ok()) return options.status();
   StartLog(spdlog::level::info);
   const absl::Status status = Serve(*options);
-  // Here, where maintenance has ended, too.
+  // Logged here, after maintenance has ended.
   if (status.ok()) Log(spdlog::level::info, "stopped", {});
   FlushLog();
   return status;
@@ -62,8 +63,8 @@ absl::Status RunMigrate() {
                           [](absl::string_view line) { std::cout << "migrate: " << line << "\n"; });
 }
 
-// Every step has its try, whatever became of those before it. What is put off is no failure: the
-// next run goes on with it.
+// Runs every step, also after a failed one. A postponed step is not a failure: the next run
+// continues it.
 absl::Status RunMaintain() {
   const auto owner = OwnerDsn();
   if (!owner.ok()) return owner.status();
@@ -93,7 +94,7 @@ absl::Status RunMaintain() {
 int Main(int argc, char** argv) {
   absl::SetProgramUsageMessage(kUsage);
   absl::FlagsUsageConfig usage;
-  // Ours; the rest of --help is Abseil's own.
+  // Flags of this project; --help lists them without Abseil's own.
   usage.contains_help_flags = [](absl::string_view file) {
     return file.find("services/") != file.npos || file.find("clients/") != file.npos;
   };
@@ -102,7 +103,7 @@ int Main(int argc, char** argv) {
 
   const std::vector<char*> arguments = ParseFlags(argc, argv);
   const std::string command = arguments.size() == 2 ? arguments[1] : "";
-  if (PrintConfigWanted()) {
+  if (IsPrintConfigSet()) {
     std::cout << ConfigText();
     return 0;
   }
@@ -115,8 +116,8 @@ int Main(int argc, char** argv) {
     std::cout << "energy-sites " ENERGY_SITES_VERSION "\n";
     return 0;
   }
-  std::cerr << "energy-sites: " << (command.empty() ? "one command is needed" : "unknown command ")
-            << command
+  std::cerr << "energy-sites: "
+            << (command.empty() ? "one command is required" : "unknown command ") << command
             << "\nUsage: energy-sites serve|migrate|maintain|import|export|version [flags]\n";
   return 1;
 }

@@ -22,61 +22,66 @@ ABSL_FLAG(std::string, admin_address, "127.0.0.1:9464",
           "host:port of /metrics, /livez and /readyz; empty for none");
 ABSL_FLAG(std::vector<std::string>, services,
           (std::vector<std::string>{"sites", "configurations", "live_data"}),
-          "which services this process serves, separated by commas");
-ABSL_FLAG(int, database_connections, 8, "connections to the database, 1 to 1000");
+          "comma-separated list of the services to serve: sites, configurations, live_data");
+ABSL_FLAG(int, database_connections, 8, "database connections for unary calls, 1 to 1000");
 ABSL_FLAG(int, export_connections, 4,
-          "connections for exports and downloads, each of which uses one, 1 to 1000");
+          "database connections for exports and downloads, which use one each, 1 to 1000");
 ABSL_FLAG(absl::Duration, export_stall_timeout, absl::Minutes(1),
-          "how long the client of an export or download may take nothing before it is dropped");
-ABSL_FLAG(int, ingest_connections, 4, "connections for the streams of IngestLiveData, 1 to 1000");
-ABSL_FLAG(int, watch_limit, 1000, "streams of WatchLiveData at one time, 1 to 100000");
+          "an export or download is aborted if its client reads nothing for this long");
+ABSL_FLAG(int, ingest_connections, 4, "database connections for IngestLiveData, 1 to 1000");
+ABSL_FLAG(int, watch_limit, 1000, "maximum number of WatchLiveData streams, 1 to 100000");
 ABSL_FLAG(absl::Duration, watch_stall_timeout, absl::Seconds(30),
-          "how long a watcher may take nothing that is sent before it is dropped");
-ABSL_FLAG(int, queue_limit, 1000, "calls that may wait for a connection, 1 to 1000000");
+          "a WatchLiveData stream is aborted if its client reads nothing for this long");
+ABSL_FLAG(int, queue_limit, 1000,
+          "maximum number of calls that wait for a database connection, 1 to 1000000");
 ABSL_FLAG(absl::Duration, statement_timeout, absl::Seconds(30),
-          "longest a statement may run in the database");
+          "maximum time that a statement runs in the database");
 ABSL_FLAG(absl::Duration, lock_timeout, absl::Seconds(5),
-          "longest a statement may wait for a lock");
+          "maximum time that a statement waits for a lock");
 ABSL_FLAG(absl::Duration, idle_in_transaction_timeout, absl::Seconds(30),
-          "longest a transaction may stay open doing nothing");
+          "maximum time that a transaction is idle");
 ABSL_FLAG(
     absl::Duration, drain_delay, absl::ZeroDuration(),
-    "how long calls are still taken after SIGTERM, while health says NOT_SERVING: longer than "
-    "the load balancer takes to notice");
-ABSL_FLAG(int, drain_seconds, 10, "how long calls under way may take to finish after SIGTERM");
+    "how long new calls are accepted after SIGTERM while the health status is NOT_SERVING; set it "
+    "to more than the health check interval of the load balancer");
+ABSL_FLAG(int, drain_seconds, 10, "time in which running calls may finish after SIGTERM");
 ABSL_FLAG(std::string, tls_cert, "",
           "PEM file with the server's certificate chain; empty for no TLS");
 ABSL_FLAG(std::string, tls_key, "", "PEM file with the certificate's private key");
 ABSL_FLAG(std::string, tls_client_ca, "",
-          "PEM file with the authorities whose client certificates are demanded; empty for none");
+          "PEM file with the CA certificates that verify client certificates, which are then "
+          "required; empty for none");
 ABSL_FLAG(
     std::string, identity, "none",
-    "`envoy`: who calls is what Envoy says in headers, behind its client certificate; `none`");
+    "`envoy`: Envoy, which authenticates with a client certificate, sets the identity of callers "
+    "in headers; `none`: callers have no identity");
 ABSL_FLAG(absl::Duration, request_id_ttl, absl::Hours(7 * 24),
-          "how long the answers of calls with a request_id are remembered for their retries");
+          "how long the responses of calls with a request_id are kept for retries");
 ABSL_FLAG(absl::Duration, ingest_session_ttl, absl::Hours(7 * 24),
-          "how long a session of IngestLiveData is remembered after its last batch");
+          "how long a session of IngestLiveData is kept after its last batch");
 ABSL_FLAG(absl::Duration, live_data_retention, absl::InfiniteDuration(),
-          "months of live data that are wholly older than this are dropped; inf for none");
+          "retention period: months of live data are dropped when all of their entries are older; "
+          "inf to keep all");
 ABSL_FLAG(absl::Duration, maintenance_interval, absl::Seconds(10),
-          "pause between two rounds of maintenance");
-ABSL_FLAG(int, max_message_bytes, 4 << 20, "largest request, in bytes");
-ABSL_FLAG(int, memory_limit_mib, 48, "memory for requests being received, in MiB");
+          "pause between two runs of maintenance");
+ABSL_FLAG(int, max_message_bytes, 4 << 20, "maximum size of a request message, in bytes");
+ABSL_FLAG(int, memory_limit_mib, 48, "maximum memory for requests being received, in MiB");
 ABSL_FLAG(int, max_connection_age_minutes, 60,
-          "clients are asked to reconnect after this long, so that load spreads to new instances");
+          "maximum age of a client connection; clients then reconnect, which distributes load to "
+          "new instances");
 ABSL_FLAG(std::string, database_url_file, "",
-          "file with the app role's libpq DSN or URI, instead of DATABASE_URL");
+          "file with the libpq DSN or URI of the app role, instead of DATABASE_URL");
 ABSL_FLAG(std::string, migrate_database_url_file, "",
-          "file with the owner's libpq DSN or URI, instead of MIGRATE_DATABASE_URL");
-ABSL_FLAG(bool, print_config, false, "print the configuration, secrets hidden, and exit");
+          "file with the libpq DSN or URI of the owner, instead of MIGRATE_DATABASE_URL");
+ABSL_FLAG(bool, print_config, false, "print the configuration without secrets and exit");
 
 namespace energysites {
 namespace {
 
 constexpr char kEnvironmentPrefix[] = "ENERGY_SITES_";
 
-// Ours stand in files of ours; Abseil's own are not for the environment.
-std::map<std::string, absl::CommandLineFlag*> OurFlags() {
+// The flags that are defined in this project. Abseil's flags cannot be set in the environment.
+std::map<std::string, absl::CommandLineFlag*> ProjectFlags() {
   std::map<std::string, absl::CommandLineFlag*> flags;
   for (const auto& [name, flag] : absl::GetAllFlags()) {
     const std::string file = flag->Filename();
@@ -87,8 +92,8 @@ std::map<std::string, absl::CommandLineFlag*> OurFlags() {
   return flags;
 }
 
-// Sets `flag`, or ends the program with an error that names `source`, a flag or a variable, and
-// says what to write.
+// Sets `flag`. For an invalid value, ends the program with an error that has the name of `source`,
+// a flag or a variable, and the expected format.
 void SetFlag(absl::CommandLineFlag& flag, absl::string_view source, absl::string_view value) {
   std::string error;
   if (flag.ParseFrom(value, &error)) return;
@@ -100,22 +105,22 @@ void SetFlag(absl::CommandLineFlag& flag, absl::string_view source, absl::string
   } else if (flag.IsOfType<int>()) {
     error = absl::StrCat("'", value, "' is not a whole number; write digits alone, such as 10");
   }
-  std::cerr << "energy-sites: bad value of " << source << ": " << error << "\n";
+  std::cerr << "energy-sites: invalid value of " << source << ": " << error << "\n";
   std::exit(1);
 }
 
 void SetFlagsFromEnvironment() {
-  for (const auto& [name, flag] : OurFlags()) {
+  for (const auto& [name, flag] : ProjectFlags()) {
     const std::string variable = absl::StrCat(kEnvironmentPrefix, absl::AsciiStrToUpper(name));
     const char* value = std::getenv(variable.c_str());
     if (value != nullptr) SetFlag(*flag, variable, value);
   }
 }
 
-// Sets the durations and numbers of the command line, as `--flag=value` or `--flag value`: Abseil's
-// error would not say what to write.
+// Sets the durations and numbers on the command line, `--flag=value` or `--flag value`, because
+// Abseil's errors do not have the expected format.
 void SetNumbersFromCommandLine(int argc, char** argv) {
-  const auto flags = OurFlags();
+  const auto flags = ProjectFlags();
   for (int i = 1; i < argc && absl::string_view(argv[i]) != "--"; ++i) {
     absl::string_view name = argv[i];
     if (!absl::ConsumePrefix(&name, "-")) continue;
@@ -141,33 +146,33 @@ absl::StatusOr<std::string> Secret(const std::string& file, const char* variable
   }
   const absl::StatusOr<std::string> text = ReadFile(file);
   if (!text.ok()) return text;
-  // An empty URL would mean libpq's own environment, which is not what the flag asks for.
+  // With an empty URL libpq would use its environment variables.
   const std::string secret(absl::StripAsciiWhitespace(*text));
   if (secret.empty()) return absl::InvalidArgumentError(absl::StrCat(file, " is empty"));
   return secret;
 }
 
-absl::Status CheckRange(const char* name, int value, int least, int most) {
-  if (value >= least && value <= most) return absl::OkStatus();
+absl::Status CheckRange(const char* name, int value, int min, int max) {
+  if (value >= min && value <= max) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      absl::StrCat("--", name, " must be from ", least, " to ", most, ", not ", value));
+      absl::StrCat("--", name, " must be from ", min, " to ", max, ", not ", value));
 }
 
-absl::Status CheckDuration(const char* name, absl::Duration value, absl::Duration least,
-                           absl::Duration most) {
-  if (value >= least && value <= most) return absl::OkStatus();
+absl::Status CheckDuration(const char* name, absl::Duration value, absl::Duration min,
+                           absl::Duration max) {
+  if (value >= min && value <= max) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      absl::StrCat("--", name, " must be from ", absl::FormatDuration(least), " to ",
-                   absl::FormatDuration(most), ", not ", absl::FormatDuration(value)));
+      absl::StrCat("--", name, " must be from ", absl::FormatDuration(min), " to ",
+                   absl::FormatDuration(max), ", not ", absl::FormatDuration(value)));
 }
 
-// PostgreSQL counts milliseconds in an int, and takes 0 for no limit.
+// PostgreSQL timeouts are milliseconds in an int, and 0 means no limit.
 absl::Status CheckTimeout(const char* name, absl::Duration value) {
   return CheckDuration(name, value, absl::Milliseconds(1), absl::Hours(24));
 }
 
-// The owner's DSN as it was given; empty if it was not.
-absl::StatusOr<std::string> GivenOwnerDsn() {
+// The DSN of the owner; empty if it is not set.
+absl::StatusOr<std::string> ConfiguredOwnerDsn() {
   return Secret(absl::GetFlag(FLAGS_migrate_database_url_file), "MIGRATE_DATABASE_URL");
 }
 
@@ -191,21 +196,21 @@ absl::StatusOr<std::string> AppDsn() {
 }
 
 absl::StatusOr<std::string> OwnerDsn() {
-  const auto url = GivenOwnerDsn();
+  const auto url = ConfiguredOwnerDsn();
   if (!url.ok()) return url;
   return url->empty() ? AppDsn() : storage::CompleteDsn(*url);
 }
 
 absl::StatusOr<storage::MaintenanceOptions> MaintenanceOptionsFromFlags() {
-  constexpr absl::Duration kLeastTtl = absl::Seconds(1), kDay = absl::Hours(24);
+  constexpr absl::Duration kMinTtl = absl::Seconds(1), kDay = absl::Hours(24);
   storage::MaintenanceOptions options;
   options.request_id_ttl = absl::GetFlag(FLAGS_request_id_ttl);
   options.ingest_session_ttl = absl::GetFlag(FLAGS_ingest_session_ttl);
   options.live_data_retention = absl::GetFlag(FLAGS_live_data_retention);
   absl::Status checks =
-      CheckDuration("request_id_ttl", options.request_id_ttl, kLeastTtl, 366 * kDay);
+      CheckDuration("request_id_ttl", options.request_id_ttl, kMinTtl, 366 * kDay);
   checks.Update(
-      CheckDuration("ingest_session_ttl", options.ingest_session_ttl, kLeastTtl, 366 * kDay));
+      CheckDuration("ingest_session_ttl", options.ingest_session_ttl, kMinTtl, 366 * kDay));
   if (options.live_data_retention != absl::InfiniteDuration()) {
     checks.Update(
         CheckDuration("live_data_retention", options.live_data_retention, kDay, 1000 * 366 * kDay));
@@ -246,38 +251,38 @@ absl::StatusOr<ServerOptions> ServerOptionsFromFlags() {
   for (const std::string& service : absl::GetFlag(FLAGS_services)) {
     if (service != "sites" && service != "configurations" && service != "live_data") {
       return absl::InvalidArgumentError(absl::StrCat(
-          "--services knows sites, configurations and live_data, not '", service, "'"));
+          "--services must list sites, configurations or live_data, not '", service, "'"));
     }
     options.services.insert(service);
   }
-  if (options.services.empty()) return absl::InvalidArgumentError("--services names no service");
+  if (options.services.empty()) return absl::InvalidArgumentError("--services is empty");
   options.tls_cert_file = absl::GetFlag(FLAGS_tls_cert);
   options.tls_key_file = absl::GetFlag(FLAGS_tls_key);
   options.tls_client_ca_file = absl::GetFlag(FLAGS_tls_client_ca);
   if (options.tls_cert_file.empty() != options.tls_key_file.empty()) {
-    return absl::InvalidArgumentError("--tls_cert and --tls_key go together");
+    return absl::InvalidArgumentError("--tls_cert and --tls_key must be set together");
   }
   if (!options.tls_client_ca_file.empty() && options.tls_cert_file.empty()) {
-    return absl::InvalidArgumentError("--tls_client_ca needs --tls_cert and --tls_key");
+    return absl::InvalidArgumentError("--tls_client_ca requires --tls_cert and --tls_key");
   }
   const std::string identity = absl::GetFlag(FLAGS_identity);
   if (identity == "envoy") {
     options.identity_source = IdentitySource::kEnvoy;
     if (options.tls_client_ca_file.empty()) {
-      return absl::InvalidArgumentError("--identity=envoy needs --tls_client_ca");
+      return absl::InvalidArgumentError("--identity=envoy requires --tls_client_ca");
     }
   } else if (identity != "none") {
     return absl::InvalidArgumentError(
-        absl::StrCat("--identity knows none and envoy, not '", identity, "'"));
+        absl::StrCat("--identity must be none or envoy, not '", identity, "'"));
   }
-  // What is wrong from the beginning is said at once, and not by connections that fail.
+  // Report invalid DSNs at start instead of at the first connection.
   absl::Status dsns = AppDsn().status();
   dsns.Update(OwnerDsn().status());
-  const auto given_owner = GivenOwnerDsn();
-  dsns.Update(given_owner.status());
+  const auto configured_owner = ConfiguredOwnerDsn();
+  dsns.Update(configured_owner.status());
   if (!dsns.ok()) return dsns;
   const storage::DsnSource app_dsn(AppDsn);
-  if (!given_owner->empty()) options.owner_dsn = storage::DsnSource(OwnerDsn);
+  if (!configured_owner->empty()) options.owner_dsn = storage::DsnSource(OwnerDsn);
   options.executor.session.dsn = app_dsn;
   options.executor.session.statement_timeout = absl::GetFlag(FLAGS_statement_timeout);
   options.executor.session.silence_limit =
@@ -289,9 +294,10 @@ absl::StatusOr<ServerOptions> ServerOptionsFromFlags() {
   options.executor.queue_limit = absl::GetFlag(FLAGS_queue_limit);
   options.export_executor = options.executor;
   options.export_executor.connections = absl::GetFlag(FLAGS_export_connections);
-  // StreamPlaces bound them. A thread may not be back yet from the one whose place is free.
+  // StreamPlaces limit the streams. The queue is needed because a thread may still be finishing a
+  // stream whose place is free already.
   options.export_executor.queue_limit = options.export_executor.connections;
-  // An export runs for as long as its client reads; StreamWriter ends those that stall.
+  // An export may run as long as its client reads. StreamWriter aborts stalled ones.
   options.export_executor.session.scans_tables = true;
   options.export_executor.session.statement_timeout = absl::ZeroDuration();
   options.export_executor.session.silence_limit =
@@ -316,11 +322,11 @@ absl::StatusOr<ServerOptions> ServerOptionsFromFlags() {
   return options;
 }
 
-bool PrintConfigWanted() { return absl::GetFlag(FLAGS_print_config); }
+bool IsPrintConfigSet() { return absl::GetFlag(FLAGS_print_config); }
 
 std::string ConfigText() {
   std::string text;
-  for (const auto& [name, flag] : OurFlags()) {
+  for (const auto& [name, flag] : ProjectFlags()) {
     absl::StrAppend(&text, "--", name, "=", flag->CurrentValue(), "\n");
   }
   const auto app = AppDsn();

@@ -1,4 +1,4 @@
-// What `energy-sites` is told by flags, environment and files.
+// The configuration of `energy-sites` from flags, environment variables and files.
 #ifndef SERVICES_SERVER_OPTIONS_H_
 #define SERVICES_SERVER_OPTIONS_H_
 
@@ -25,36 +25,39 @@ struct ServerOptions {
   storage::ExecutorOptions executor, export_executor, ingest_executor;
   storage::LiveDataFeedOptions live_data_feed;
   absl::Duration export_stall_timeout;
-  // From SIGTERM until no more calls are taken, and then until those under way are cut off.
+  // After SIGTERM: the time in which new calls are still accepted, and then the time in which
+  // running calls may finish before they are cancelled.
   absl::Duration drain_delay, drain;
   IdentitySource identity_source = IdentitySource::kNone;
   std::string tls_cert_file, tls_key_file, tls_client_ca_file;  // Empty for none.
   storage::MaintenanceOptions maintenance;
   absl::Duration maintenance_interval;
-  std::optional<storage::DsnSource> owner_dsn;  // Nothing if only the app role's was given.
+  std::optional<storage::DsnSource> owner_dsn;  // Not set if only the app role's DSN is set.
   int max_message_bytes = 0;
   int memory_limit_mib = 0;
   int max_connection_age_minutes = 0;
 };
 
-// Sets flags from the command line, over ENERGY_SITES_<FLAG> from the environment. Dashes in the
-// names of flags count as underscores. Returns the arguments that are no flags, the program's name
-// first. Ends the program with a text and exit code 1 for an unknown flag or a bad value.
+// Sets flags from the environment (ENERGY_SITES_<FLAG>) and the command line, which has precedence.
+// Flag names may have dashes instead of underscores. Returns the positional arguments, beginning
+// with the program name. Ends the program with a message and exit code 1 for an unknown flag or an
+// invalid value.
 std::vector<char*> ParseFlags(int argc, char** argv);
 
-// Return INVALID_ARGUMENT for values that make no sense together.
+// Return INVALID_ARGUMENT for values that are out of range or inconsistent.
 absl::StatusOr<ServerOptions> ServerOptionsFromFlags();
 absl::StatusOr<storage::MaintenanceOptions> MaintenanceOptionsFromFlags();
 
-// DSNs of the app role and of the owner, from DATABASE_URL and MIGRATE_DATABASE_URL (default: the
-// same) or the files that flags name, which are read anew; completed by storage::CompleteDsn.
+// Return the DSNs of the app role and of the owner, from DATABASE_URL and MIGRATE_DATABASE_URL
+// (default: DATABASE_URL) or from the files in the flags, which are read at each call. The DSNs are
+// completed by storage::CompleteDsn.
 absl::StatusOr<std::string> AppDsn();
 absl::StatusOr<std::string> OwnerDsn();
 
 // Whether --print_config is set.
-bool PrintConfigWanted();
+bool IsPrintConfigSet();
 
-// All flags with their values and both DSNs, secrets hidden, a line each.
+// Returns all flags with their values and both DSNs without secrets, one per line.
 std::string ConfigText();
 
 }  // namespace energysites

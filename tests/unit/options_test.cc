@@ -1,4 +1,4 @@
-// Flags, environment and files, as the program itself takes them.
+// Flags, environment variables and files of the real program.
 #include <fstream>
 #include <string>
 #include <vector>
@@ -39,8 +39,8 @@ TEST(OptionsTest, RefusesWhatMakesNoSense) {
       {{"serve", "--queue_limit=0"}, {}, "--queue_limit must be from 1 to 1000000, not 0"},
       {{"serve", "--database_connections=1001"}, {}, "--database_connections must be"},
       {{"serve", "--services=sites,weather"}, {}, "not 'weather'"},
-      {{"serve", "--services="}, {}, "names no service"},
-      {{"serve", "--tls_cert=a.pem"}, {}, "--tls_cert and --tls_key go together"},
+      {{"serve", "--services="}, {}, "--services is empty"},
+      {{"serve", "--tls_cert=a.pem"}, {}, "--tls_cert and --tls_key must be set together"},
       {{"serve", "--tls_client_ca=a.pem"}, {}, "--tls_client_ca needs"},
       {{"serve", "--statement_timeout=soon"}, {}, "statement_timeout"},
       {{"serve", "--statement_timeout=-1s"}, {}, "--statement_timeout must be"},
@@ -55,11 +55,11 @@ TEST(OptionsTest, RefusesWhatMakesNoSense) {
       {{"serve", "--live_data_retention=23h"}, {}, "--live_data_retention must be from 24h"},
       {{"maintain", "--live_data_retention=-inf"}, {}, "--live_data_retention must be"},
       {{"serve", "--maintenance_interval=1ms"}, {}, "--maintenance_interval must be from 100ms"},
-      {{"serve"}, {"ENERGY_SITES_QUEUE_LIMIT=x"}, "bad value of ENERGY_SITES_QUEUE_LIMIT"},
+      {{"serve"}, {"ENERGY_SITES_QUEUE_LIMIT=x"}, "invalid value of ENERGY_SITES_QUEUE_LIMIT"},
       {{"serve"}, {"DATABASE_URL=nonsense secret"}, "neither a libpq DSN nor a URI"},
-      {{}, {}, "one command is needed"},
+      {{}, {}, "one command is required"},
       {{"dance"}, {}, "unknown command dance"},
-      {{"serve", "serve"}, {}, "one command is needed"},
+      {{"serve", "serve"}, {}, "one command is required"},
   };
   for (const BadCase& bad : kCases) {
     const Outcome outcome = RunService(bad.arguments, bad.environment);
@@ -78,8 +78,9 @@ TEST(OptionsTest, SaysHowADurationAndANumberAreWritten) {
     if (!absl::StartsWith(line, "--")) continue;
     const std::string name = line.substr(2, line.find('=') - 2);
     const Outcome outcome = RunService({"serve", "--print_config", absl::StrCat("--", name, "=x")});
-    if (outcome.exit_code == 0 || name == "print_config") continue;  // Text, and the one boolean.
-    EXPECT_THAT(outcome.err, HasSubstr(absl::StrCat("bad value of --", name, ": 'x' is not")));
+    if (outcome.exit_code == 0 || name == "print_config")
+      continue;  // Strings, and the only boolean.
+    EXPECT_THAT(outcome.err, HasSubstr(absl::StrCat("invalid value of --", name, ": 'x' is not")));
     EXPECT_THAT(outcome.err, AnyOf(HasSubstr(kDuration), HasSubstr(kNumber)));
     durations += absl::StrContains(outcome.err, kDuration) ? 1 : 0;
   }
@@ -91,17 +92,19 @@ TEST(OptionsTest, SaysHowADurationAndANumberAreWritten) {
     std::string text;
   };
   const Case kCases[] = {
-      {{"serve", "--drain_delay=5"}, {}, "bad value of --drain_delay: '5' " + kDuration},
-      {{"serve", "--drain-delay", "5"}, {}, "bad value of --drain_delay: '5' " + kDuration},
-      {{"serve", "-drain_delay=5 s"}, {}, "bad value of --drain_delay: '5 s' " + kDuration},
-      {{"maintain", "--request_id_ttl=7d"}, {}, "bad value of --request_id_ttl: '7d' " + kDuration},
-      {{"serve", "--drain_seconds=5s"}, {}, "bad value of --drain_seconds: '5s' " + kNumber},
+      {{"serve", "--drain_delay=5"}, {}, "invalid value of --drain_delay: '5' " + kDuration},
+      {{"serve", "--drain-delay", "5"}, {}, "invalid value of --drain_delay: '5' " + kDuration},
+      {{"serve", "-drain_delay=5 s"}, {}, "invalid value of --drain_delay: '5 s' " + kDuration},
+      {{"maintain", "--request_id_ttl=7d"},
+       {},
+       "invalid value of --request_id_ttl: '7d' " + kDuration},
+      {{"serve", "--drain_seconds=5s"}, {}, "invalid value of --drain_seconds: '5s' " + kNumber},
       {{"serve"},
        {"ENERGY_SITES_DRAIN_DELAY=5"},
-       "bad value of ENERGY_SITES_DRAIN_DELAY: '5' " + kDuration},
+       "invalid value of ENERGY_SITES_DRAIN_DELAY: '5' " + kDuration},
       {{"serve"},
        {"ENERGY_SITES_DRAIN_SECONDS=5s"},
-       "bad value of ENERGY_SITES_DRAIN_SECONDS: '5s' " + kNumber},
+       "invalid value of ENERGY_SITES_DRAIN_SECONDS: '5s' " + kNumber},
   };
   for (const Case& bad : kCases) {
     const Outcome outcome = RunService(bad.arguments, bad.environment);
