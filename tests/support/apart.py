@@ -7,13 +7,13 @@ from support.stubs import NAMES
 
 
 class Apart:
-    """What tests may know of a `Server`, for all instances at once; clients come with a token."""
+    """The interface of `Server` for all instances together. Clients have a token."""
 
     def __init__(self, start_server, start_gateway, certificates, issuer, database, flags=(),
                  environment=None, ready=True):  # fmt: skip
-        """With `ready` False, waits only until the instances live and the gateway answers."""
+        """With `ready` False, waits only until the instances run and the gateway responds."""
         self._start_gateway, self._issuer = start_gateway, issuer
-        # The delay is as long as the gateway takes to notice, and more.
+        # The delay is longer than the gateway needs to detect the change.
         flags = (*server_tls(certificates), "--drain_delay=4s", *flags)
 
         def start(name):
@@ -33,14 +33,14 @@ class Apart:
         return [one.process.peak_mib() for one in self.instances(name)]
 
     def front(self, **settings):
-        """A gateway of these settings before the same instances."""
+        """A gateway with these settings in front of the same instances."""
         ports = {name: [one.port for one in self.instances(name)] for name in NAMES}
         gateway = self._start_gateway(ports, **settings)
         gateway.token = self._issuer.token()
         return gateway
 
     def stubs(self, address=None, **claims):
-        """`claims` are changes of the token's."""
+        """`claims` replace those of the token."""
         return self.gateway.stubs(self._issuer.token(**claims), address)
 
     def client_flags(self):
@@ -50,15 +50,15 @@ class Apart:
         return [f"--target={self.gateway.address}", f"--tls_ca={self.gateway.ca}", f"--token_file={token}"]
 
     def resets(self, failure):
-        """A gateway whose server is gone, or reset a stream, resets it: gRPC calls that INTERNAL.
+        """The gateway resets a stream whose server has ended or reset it; gRPC reports INTERNAL.
 
-        It says so itself where nothing was answered yet.
+        Before the first response, the gateway returns an error instead.
         """
         before_answers = failure.code == "UNAVAILABLE" and "remote reset" in failure.text
         return before_answers or (failure.code == "INTERNAL" and "RST_STREAM" in failure.text)
 
     def is_up(self):
-        """Whether all may be called; the gateway asks by gRPC and says it by HTTP."""
+        """Whether all services are ready; the gateway checks by gRPC and reports by HTTP."""
         return self._ready() == {True} and self.gateway.answers(200)
 
     def is_down(self):

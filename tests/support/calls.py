@@ -1,4 +1,4 @@
-"""Requests that are good, calls that must fail, and what both leave in the database."""
+"""Valid requests, calls that must fail, and their effects in the database."""
 
 import concurrent.futures
 import contextlib
@@ -58,14 +58,14 @@ def create_entry(stubs, site_id, **changes):
 
 
 def create_entries(stubs, entries):
-    """Those of one batch, as stored."""
+    """The entries of one batch, as stored."""
     request = live_data_pb2.BatchCreateLiveDataEntriesRequest(entries=entries)
     return list(stubs.live_data.BatchCreateLiveDataEntries(request, timeout=60).live_data_entries)
 
 
 def store_many(stubs, database, rows):
-    """A site of `rows` entries; 300,000 fill what lies between the database and a client that does
-    not read."""
+    """A site with `rows` entries; 300,000 fill all buffers between the database and a client that
+    does not read."""
     site_id = create_site(stubs).id
     create_entry(stubs, site_id)
     database.query(
@@ -81,7 +81,7 @@ def store_many(stubs, database, rows):
 
 @contextlib.contextmanager
 def locked(database, site_id):
-    """Holds the site's row, so that whatever changes it waits."""
+    """Locks the row of the site, so that changes of it wait."""
     with database.connect() as connection:
         connection.execute("BEGIN")
         connection.execute(f"SELECT FROM sites WHERE id = {site_id} FOR UPDATE")
@@ -90,11 +90,11 @@ def locked(database, site_id):
 
 @dataclasses.dataclass
 class Failure:
-    """An error as the caller sees it."""
+    """An error as the client receives it."""
 
     code: str
     text: str
-    details: dict[str, message.Message]  # By name of their type: `BadRequest`.
+    details: dict[str, message.Message]  # By type name, such as `BadRequest`.
     trailers: dict[str, str]
 
     @property
@@ -109,7 +109,7 @@ class Failure:
 
 
 def failure_of(error):
-    """The Failure that a grpc.RpcError tells of."""
+    """The Failure for a grpc.RpcError."""
     status = rpc_status.from_call(error)
     details = {}
     for packed in status.details if status else []:
@@ -118,14 +118,14 @@ def failure_of(error):
         details[detail.DESCRIPTOR.name] = detail
     info = details.get("ErrorInfo")
     assert info is None or (info.domain == "energysites.v1" and info.reason), info
-    # Without `details`, in an order that says nothing, and what Envoy adds.
+    # Without `details`, whose order is not defined, and without the metadata that Envoy adds.
     trailers = {name: value for name, value in error.trailing_metadata()
                 if name.startswith("grpc-") and name != "grpc-status-details-bin"}  # fmt: skip
     return Failure(error.code().name, error.details(), details, trailers)
 
 
 def fail(method, request, timeout=30):
-    """Makes a call that must fail, and says how it did."""
+    """Makes a call that must fail and returns the Failure."""
     try:
         answer = method(request, timeout=timeout)
     except grpc.RpcError as error:
@@ -134,7 +134,7 @@ def fail(method, request, timeout=30):
 
 
 def outcome(method, request, timeout=30):
-    """The answer, or the Failure."""
+    """The response or the Failure."""
     try:
         return method(request, timeout=timeout)
     except grpc.RpcError as error:
@@ -142,7 +142,7 @@ def outcome(method, request, timeout=30):
 
 
 def at_once(calls):
-    """Runs `calls` in a thread each, let go together; their results in order."""
+    """Runs each of `calls` in its own thread, started together; returns their results in order."""
     barrier = threading.Barrier(len(calls))
 
     def run(call):
@@ -154,7 +154,7 @@ def at_once(calls):
 
 
 def contents(database):
-    """Every row of every table, to tell whether a call changed anything."""
+    """All rows of all tables, to detect whether a call changed anything."""
     tables = ("sites", "configurations", "live_data", "write_requests")
     with database.connect() as connection:
         return {

@@ -1,13 +1,13 @@
-"""Certificates of a test's own, made by openssl."""
+"""Certificates for a test, made with openssl."""
 
 import subprocess
 
 
 def make_certificates(folder):
-    """An authority, and what it signed: `server` for 127.0.0.1, `postgres` for localhost, `pod`,
-    and those of clients.
+    """Creates a CA and certificates: `server` for 127.0.0.1, `postgres` for localhost, `pod`, and
+    those of clients.
 
-    `spy` has one of another authority. Returns what reads one of the files by its name.
+    `spy` has a certificate of another CA. Returns a function that reads a file by its name.
     """
 
     def openssl(*arguments):

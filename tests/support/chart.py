@@ -1,4 +1,4 @@
-"""The Helm chart as it is packaged, rendered with values, and what is in the result."""
+"""Packages the Helm chart, renders it with values, and reads the result."""
 
 import os
 import re
@@ -18,7 +18,7 @@ PAGE = ROOT / "deploy/chart/README.md"
 
 
 def gateway_values(**changes):
-    """Those of the chart's page, with the chart's settings of the gateway but for `changes`."""
+    """The values in the README of the chart, with its gateway settings updated by `changes`."""
     (shown,) = re.findall(r"```yaml\n( *gateway:\n.*?)```", PAGE.read_text(), re.DOTALL)
     values = yaml.safe_load(shown)
     settings = yaml.safe_load((ROOT / "deploy/chart/gateway.example.yaml").read_text())
@@ -29,7 +29,7 @@ def gateway_values(**changes):
 
 
 def secrets_of_the_page():
-    """What the chart's page makes by kubectl: Secret -> key -> file."""
+    """The Secrets that the README of the chart creates with kubectl: Secret -> key -> file."""
     made = {}
     page = PAGE.read_text().replace("\\\n", "")
     for line in re.findall(r"^ *kubectl create secret (.*)", page, re.MULTILINE):
@@ -43,11 +43,11 @@ def secrets_of_the_page():
 
 
 class Chart:
-    """The chart, packaged into `folder` with what the build made for it."""
+    """The chart, packaged into `folder` with the generated files."""
 
     def __init__(self, folder):
         self.path = folder / "energy-sites"
-        # A home of its own: Helm reads what people have configured for theirs.
+        # Its own home folder, without the user's Helm configuration.
         self._environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
         self._run([ROOT / "deploy/package_chart", BUILD, folder], check=True)
 
@@ -66,7 +66,7 @@ class Chart:
         return self._run([*command, "--values", "-"], yaml.safe_dump(values))
 
     def notes(self, values):
-        """What `helm install` prints at its end, which `helm template` keeps to itself."""
+        """The notes that `helm install` prints at its end, which `helm template` does not print."""
         shown = self.path / "templates" / "shown.yaml"
         shown.write_text('notes: {{ include (print .Template.BasePath "/NOTES.txt") . | toJson }}')
         try:
@@ -91,7 +91,7 @@ class Objects(list):
         return {one["metadata"]["name"]: one for one in self if one["kind"] == kind}
 
     def pods(self):
-        """name of the owner -> pod template, of everything that makes pods."""
+        """Name of the owner -> pod template, of all objects that create pods."""
         found = {}
         for one in self:
             spec = one.get("spec", {})
@@ -101,7 +101,7 @@ class Objects(list):
         return found
 
     def selected(self, selector):
-        """The names of the owners whose pods `selector`, a label selector, fits."""
+        """The names of the owners whose pods match the label selector `selector`."""
         return {name for name, pod in self.pods().items()
                 if _fits(selector, pod["metadata"]["labels"])}  # fmt: skip
 

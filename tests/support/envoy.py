@@ -12,7 +12,7 @@ BINARY = ROOT / ".deps" / "venv" / "bin" / "envoy"
 
 
 def render(settings, *options):
-    """Envoy's configuration as YAML; raises subprocess.CalledProcessError with a text."""
+    """Envoy's configuration as YAML; raises subprocess.CalledProcessError with an error message."""
     return subprocess.run(
         [ROOT / "deploy/envoy/render", "-", *options], input=yaml.safe_dump(settings), text=True,
         capture_output=True, check=True,
@@ -20,7 +20,7 @@ def render(settings, *options):
 
 
 def local_settings(port, grpc_port, **changes):
-    """Those of deploy/up: all callers are trusted, and one server has all three services."""
+    """The settings of deploy/up: no authentication, and one server with all three services."""
     server = [f"127.0.0.1:{grpc_port}"]
     return {
         "listen": f"127.0.0.1:{port}",
@@ -35,17 +35,17 @@ def local_settings(port, grpc_port, **changes):
 class Envoy:
     """REST and gRPC at `url` and `address`, sent on to 127.0.0.1:`grpc_port`."""
 
-    ca = None  # The file of the authority that vouches for it, where it has a certificate.
+    ca = None  # The file with the CA of its certificate, if it has one.
 
     def __init__(self, grpc_port, folder, ready=True, **settings):
-        """`settings` are changes of the local ones. With `ready`, waits for the server too."""
+        """`settings` replace local settings. With `ready`, also waits for the server."""
         self.start(local_settings(free_ports(1)[0], grpc_port, **settings), folder, ready)
 
     def start(self, settings, folder, ready):
         self.run(render(settings), settings["listen"], folder, ready)
 
     def run(self, configuration, address, folder, ready=True):
-        """With `configuration`, a text, which listens on `address`."""
+        """With the configuration text `configuration`, which listens on `address`."""
         self.address = address
         self.port = int(address.rpartition(":")[2])
         self.url = f"{'https' if self.ca else 'http'}://{address}"
@@ -61,7 +61,7 @@ class Envoy:
         )
 
     def answers(self, status=None):
-        """Whether /healthz answers at all, or with `status`."""
+        """Whether /healthz responds at all, or with `status`."""
         try:
             code = requests.get(f"{self.url}/healthz", timeout=5, verify=self.ca).status_code
         except requests.ConnectionError:
@@ -79,12 +79,12 @@ class Envoy:
 
 
 class Rest:
-    """Calls to a base URL: `rest.get("/v1/sites")`. The answers are those of `requests`."""
+    """Calls to a base URL: `rest.get("/v1/sites")`. The responses are those of `requests`."""
 
     def __init__(self, url, ca=None, headers=()):
         self.url = url
         self._session = requests.Session()
-        # Given with each call: the environment may say otherwise of a session.
+        # Passed with each call, because the environment may override the settings of a session.
         self._ca = ca
         self._session.headers.update(headers)
 

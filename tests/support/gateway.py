@@ -1,4 +1,4 @@
-"""Envoy with the production configuration, and an upstream that shows what reaches a service."""
+"""Envoy with the production configuration, and an upstream that records what reaches a service."""
 
 import concurrent.futures
 
@@ -12,13 +12,13 @@ from support.tokens import AUDIENCE, ISSUER
 
 
 def server_tls(folder):
-    """Flags of a server that serves nobody but the gateway; `folder` has the certificates."""
+    """Flags of a server that accepts only calls of the gateway; `folder` has the certificates."""
     return [f"--tls_cert={folder}/server.pem", f"--tls_key={folder}/server.key",
             f"--tls_client_ca={folder}/ca.pem", "--identity=envoy"]  # fmt: skip
 
 
 def production_settings(port, instances, certificates, issuer, **changes):
-    """`instances` is a list of ports for all three services, or such a list for each by name."""
+    """`instances` is a list of ports for all three services, or one such list by service name."""
     ports = instances if isinstance(instances, dict) else dict.fromkeys(NAMES, instances)
     own = {"certificate": f"{certificates}/gateway.pem", "key": f"{certificates}/gateway.key"}
     return {
@@ -31,16 +31,16 @@ def production_settings(port, instances, certificates, issuer, **changes):
         "tls": {"certificate": f"{certificates}/server.pem", "key": f"{certificates}/server.key"},
         "jwt": {"issuer": ISSUER, "audience": AUDIENCE, "jwks_file": str(issuer.jwks)},
         "access_log": True,
-        # For tests call faster than people.
+        # Because tests call more often than users.
         "rate_limits": {"all_per_second": 1000000, "subject_per_second": 1000000},
         **changes,
     }
 
 
 class Gateway(Envoy):
-    """Callers come with a token: `gateway.rest(token)`, `gateway.stubs(token)`."""
+    """Clients have a token: `gateway.rest(token)`, `gateway.stubs(token)`."""
 
-    token = None  # Of those that say nothing of theirs.
+    token = None  # For clients that do not specify a token.
 
     def __init__(self, instances, folder, certificates, issuer, ready=True, **changes):
         self.ca = certificates / "ca.pem"
@@ -55,7 +55,7 @@ class Gateway(Envoy):
         return Rest(self.url, self.ca, {**authorization, **headers})
 
     def stubs(self, token=None, address=None):
-        """`address` is that of a proxy before it."""
+        """`address` is that of a proxy in front of it."""
         credentials = grpc.ssl_channel_credentials(self.ca.read_bytes()) if self.ca else None
         if token := token or self.token:
             credentials = grpc.composite_channel_credentials(
@@ -69,12 +69,12 @@ ALLOWED = b"\x0a\x00\x1a\x00"
 
 
 class Echo:
-    """Answers every call with an empty message, and keeps what came: `(path, headers)`."""
+    """Responds to every call with an empty message and records `(path, headers)`."""
 
     def __init__(self, certificates, check=lambda _: ALLOWED):
-        """`check(request)` answers Envoy's question about a body; both are bytes."""
+        """`check(request)` returns the response to Envoy's check of a body; both are bytes."""
         self.calls = []
-        # What becomes of a call: its answers, or what `answer(context)` does to it.
+        # The responses to a call, or a function `answer(context)`.
         self.answer = lambda _: iter([b""])
         self._check = check
 
@@ -96,7 +96,7 @@ class Echo:
         self._server.stop(0).wait()
 
     def headers(self):
-        """Of the only call."""
+        """The headers of the only call."""
         ((_, headers),) = self.calls
         return headers
 

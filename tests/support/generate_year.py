@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Makes a year of homes with photovoltaics and a battery: three CSV files to import.
+"""Generates a year of data of homes with photovoltaics and a battery: three CSV files to import.
 
     tests/support/generate_year.py FOLDER [--homes 17] [--hours 8760] [--seed 2016]
 
 Writes sites.csv, configurations.csv and live_data.csv.gz, the same bytes for the same arguments.
-The shape is that of real homes: load with an evening peak, sun by day and season, and a battery
-that charges from what the sun leaves over and discharges into the load.
+The data are similar to those of real homes: load with an evening peak, sun by day and season, and
+a battery that charges from surplus production and discharges into the load.
 """
 import argparse
 import csv
@@ -23,7 +23,7 @@ LOCATION = "Fontana, California, USA"
 
 
 def number(value: float) -> str:
-    """The shortest text that reads back as the same double: `0`, `10.5`."""
+    """The shortest text that parses to the same double: `0`, `10.5`."""
     return repr(value).removesuffix(".0")
 
 
@@ -36,13 +36,13 @@ def local_hour(moment: datetime.datetime) -> int:
 
 
 def sun(moment: datetime.datetime) -> float:
-    """How much of its peak power a photovoltaic unit gives, 0 to 1, without clouds."""
+    """The output of a photovoltaic unit without clouds, as a fraction of its peak power, 0 to 1."""
     season = 0.75 + 0.25 * math.cos((moment.timetuple().tm_yday - 172) / 365 * 2 * math.pi)
     return max(0.0, math.sin((local_hour(moment) - 6) / 12 * math.pi)) * season
 
 
 def readings(rng: random.Random, hours: int, peak_kw: float):
-    """One home's rows, hour by hour, without its name."""
+    """The hourly rows of one home, without its name."""
     stored_kwh = rng.uniform(0, CAPACITY_KWH)
     habit = rng.uniform(0.5, 1.5)
     for hour in range(hours):
@@ -66,12 +66,12 @@ def write(path: pathlib.Path, header: str, rows) -> None:
     writer.writerow(header.split(","))
     writer.writerows(rows)
     data = text.getvalue().encode()
-    # Without the time of day in the gzip header, or no two runs would give the same bytes.
+    # Without the time in the gzip header, so that every run gives the same bytes.
     path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
 
 
 def generate(folder: pathlib.Path, homes: int = 17, hours: int = 8760, seed: int = 2016) -> None:
-    """Writes the three files into `folder`, which is made if it is not there."""
+    """Writes the three files into `folder`, which is created if it does not exist."""
     folder.mkdir(parents=True, exist_ok=True)
     peaks_kw = {f"Building {n}": 4 + n % 2 for n in range(1, homes + 1)}
     write(folder / "sites.csv", "name,location", ([name, LOCATION] for name in peaks_kw))

@@ -1,4 +1,4 @@
-"""Builds the image without a Docker engine, and runs it as a container would."""
+"""Builds the image without a Docker engine and runs it like a container."""
 
 import contextlib
 import hashlib
@@ -15,7 +15,7 @@ from support.server import Server
 STATE = ROOT / "build" / "image"
 BASE = "debian:bookworm-slim"
 TAG = "energy-sites"
-# What this machine needs to reach its package registries; a build elsewhere needs other things.
+# Settings of this machine for package registries; other machines may need other settings.
 MACHINE_SETTINGS = ("/usr/local/share/ca-certificates", "/etc/pip.conf", "/root/.m2/settings.xml",
                     "/etc/maven/settings.xml")  # fmt: skip
 IN_IMAGE = pathlib.Path(__file__).parent / "in_image"
@@ -31,15 +31,15 @@ def run(*command, **arguments):
 
 
 def buildah(*arguments):
-    # Images of our own, apart from those of the machine; and kept, so that layers are built once.
+    # A separate image store, which is kept, so that layers are built only once.
     return run("buildah", "--root", STATE / "storage", "--runroot", STATE / "run", *arguments)
 
 
 def make_base():
-    """What a registry would give, from Debian's packages."""
+    """The base image, built from Debian packages instead of pulled from a registry."""
     STATE.mkdir(parents=True, exist_ok=True)
     names = buildah("images", "--format", "{{.Name}}:{{.Tag}}").split()
-    if any(name.endswith(f"/{BASE}") for name in names):  # Behind the name of a registry.
+    if any(name.endswith(f"/{BASE}") for name in names):  # Without the name of the registry.
         return
     archive = STATE / "base.tar"
     run("mmdebstrap", "--variant=minbase", "bookworm", archive)
@@ -62,13 +62,13 @@ class Image:
         self.config = json.loads(buildah("inspect", "--type=image", tag))["OCIv1"]["config"]
 
     def compressed_bytes(self, folder):
-        """What a registry would hold of it."""
+        """The image as a registry would store it."""
         buildah("push", self._tag, f"oci:{folder}:{self._tag}")
         return sum(file.stat().st_size for file in (folder / "blobs").rglob("*") if file.is_file())
 
     @contextlib.contextmanager
     def mounted(self):
-        """The path of its root file system, while it is asked for."""
+        """The path of its mounted root file system, until the context ends."""
         container = buildah("from", self._tag).strip()
         try:
             yield pathlib.Path(buildah("mount", container).strip())
@@ -77,7 +77,7 @@ class Image:
 
 
 def tree(root):
-    """path -> all that is to know about it, of everything in `root`."""
+    """Path -> all attributes, of every file in `root`."""
     found = {}
     for path in sorted(root.rglob("*")):
         about = path.lstat()
@@ -101,7 +101,7 @@ class ImageServer(Server):
 
 
 def program(image, root, sockets, folder):
-    """A script that runs the image with the arguments given to it."""
+    """A script that runs the image with its arguments."""
     script = folder / "energy-sites-in-image"
     words = [IN_IMAGE, root, image.config["User"], sockets, *image.config["Env"], "--",
              *image.config["Entrypoint"]]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Streams of IngestLiveData as tests drive them, and entries to send."""
+"""Streams of IngestLiveData for tests, and entries to send."""
 
 import queue
 
@@ -36,21 +36,21 @@ class Ingest:
         return next(self.call)
 
     def until(self, sequence):
-        """The answers up to the one that acknowledges `sequence`."""
+        """The responses up to the one that acknowledges `sequence`."""
         answers = [self.answer()]
         while answers[-1].committed_sequence < sequence:
             answers.append(self.answer())
         return answers
 
     def rest(self):
-        """Ends the stream well, and returns the answers that were still to come."""
+        """Ends the stream with OK and returns the remaining responses."""
         self.end()
         answers = list(self.call)
         assert self.call.code() == grpc.StatusCode.OK
         return answers
 
     def failure(self):
-        """How the stream fails, whatever it answers before."""
+        """The error of the stream; ignores its responses."""
         with pytest.raises(grpc.RpcError) as raised:
             list(self.call)
         self.end()
@@ -58,7 +58,7 @@ class Ingest:
 
 
 def numbered(site_id, first, count):
-    """Entries whose load_kwh tells them apart."""
+    """Entries that load_kwh identifies."""
     return [
         entry(site_id, dt_stamp=stamp(JUNE + number), load_kwh=number)
         for number in range(first, first + count)
@@ -72,7 +72,7 @@ def numbers_stored(database):
 
 
 def refused(answers):
-    """What the answers refuse: sequence -> RefusedEntries."""
+    """The refused entries in the responses: sequence -> RefusedEntries."""
     found = {}
     for answer in answers:
         for batch in answer.refused:

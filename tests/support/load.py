@@ -1,4 +1,4 @@
-"""A little load of every kind that metrics tell of, good calls and bad ones."""
+"""A small load of every kind that the metrics have, with valid and invalid calls."""
 
 import contextlib
 
@@ -21,7 +21,7 @@ def watching(stubs):
 
 
 def every_kind(stubs, watch):
-    """Calls of every method that has a panel of its own; what they stored is watched to its end."""
+    """Calls of every method that has a panel; watches until all stored entries have arrived."""
     site_id = create_site(stubs).id
     create = configurations_pb2.CreateConfigurationRequest
     stubs.configurations.CreateConfiguration(create(configuration=configuration(site_id)))

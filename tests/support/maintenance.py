@@ -1,4 +1,4 @@
-"""The command `maintain`, and what maintenance of live data leaves in a database."""
+"""The command `maintain`, and the effects of the maintenance of live data in a database."""
 
 import contextlib
 import datetime
@@ -17,7 +17,7 @@ NOW = datetime.datetime.now(UTC)
 
 
 def month(ahead):
-    """The begin of the month that lies so many months ahead."""
+    """The start of the month that is so many months ahead."""
     months = NOW.year * 12 + NOW.month - 1 + ahead
     return datetime.datetime(months // 12, months % 12 + 1, 1, tzinfo=UTC)
 
@@ -27,14 +27,14 @@ def table(moment):
 
 
 def maintain(database, *flags):
-    """Runs the command once and returns what it says it did."""
+    """Runs the command once and returns its output."""
     done = run("maintain", *flags, **urls(database))
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def let_an_hour_pass(database):
-    """Makes the stored look of retention an hour older; returns whether there is one."""
+    """Makes the stored first check of retention an hour older; returns whether there is one."""
     return database.query(
         "UPDATE live_data_retention_look SET boot_seconds = boot_seconds - 3600,"
         " database_time = database_time - interval '1 hour' RETURNING 1"
@@ -42,7 +42,7 @@ def let_an_hour_pass(database):
 
 
 def maintain_an_hour_later(database, *flags):
-    """Runs the command for the first look of retention, and an hour later by all clocks again."""
+    """Runs the command for the first check of retention, and again an hour later on all clocks."""
     assert "retention: put off: waits until" in maintain(database, *flags)
     let_an_hour_pass(database)
     return maintain(database, *flags)
@@ -53,7 +53,7 @@ def owner(database):
 
 
 def partitions(database):
-    """What live_data and live_data_future consist of."""
+    """The partitions of live_data and live_data_future."""
     rows = database.query(
         "SELECT relid::text FROM pg_partition_tree('live_data') WHERE isleaf ORDER BY relid::text"
     )
@@ -61,7 +61,7 @@ def partitions(database):
 
 
 def month_tables(database):
-    """All tables of months, attached or not."""
+    """All tables of months, whether attached or not."""
     rows = database.query(
         r"SELECT relname FROM pg_class WHERE relkind = 'r' AND relname ~ '^live_data_\d{4}_\d{2}$'"
     )
@@ -69,15 +69,15 @@ def month_tables(database):
 
 
 def window(database):
-    """Where the window's end is, and from when on entries are accepted."""
+    """The end of the window and the time from which on entries are accepted."""
     return database.query(
         "SELECT end_month, nullif(refused_before, '-infinity') FROM live_data_window"
     )[0]
 
 
 def drop_months_before(database, moment):
-    """What retention does in the end, without its waits."""
-    maintain(database)  # There must be nothing to refold.
+    """The final step of retention, without its waits."""
+    maintain(database)  # There must be no stale buckets.
     with database.connect(database.owner_url) as connection:
         refused = connection.execute("SELECT refuse_live_data_before(%s)", [moment])
         assert refused.fetchone() == (True,)
@@ -87,7 +87,7 @@ def drop_months_before(database, moment):
 
 
 def put_window_back(database, end):
-    """Makes it a database whose window was last moved so long ago that it ends at `end`."""
+    """Changes the window of the database to end at `end`, as if it had not moved for a long time."""
     with psycopg.connect(database.superuser_url) as connection:
         connection.execute("ALTER TABLE live_data DETACH PARTITION live_data_future")
         connection.execute("ALTER TABLE live_data_future DETACH PARTITION live_data_far_future")
@@ -106,7 +106,7 @@ def create(stubs, site_id, moment, **changes):
 
 
 def entries_of(database):
-    """Each entry as it lies in the database, with its writer, and where."""
+    """Each entry as stored, with its writing transaction and its partition."""
     rows = database.query("SELECT id, tableoid::regclass::text, e::text FROM live_data AS e")
     return {row[0]: row[1:] for row in rows}
 
@@ -122,7 +122,7 @@ def runs(service, step, outcome):
 
 @contextlib.contextmanager
 def open_export(database):
-    """A COPY of all live data that goes on until it is read; yields what reads the rest of it."""
+    """A COPY of all live data that stays open; yields a function that reads the rest."""
     with psycopg.connect(database.app_url) as connection, connection.cursor() as cursor:
         with cursor.copy("COPY (SELECT id FROM live_data) TO STDOUT") as copy:
             parts = [bytes(copy.read())]
@@ -135,7 +135,7 @@ def open_export(database):
 
 
 def fill(database, site_id, moment, rows):
-    """More entries than a socket holds, so that an open export stays open."""
+    """More entries than a socket buffer can hold, so that an open export stays open."""
     database.query(
         "INSERT INTO live_data (id, site_id, dt_stamp, soc, load_kwh, net_load_kwh,"
         " pv_notification, bio_notification, cro_notification)"

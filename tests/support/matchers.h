@@ -21,7 +21,7 @@ const absl::Status& StatusOf(const absl::StatusOr<T>& result) {
   return result.status();
 }
 
-// Fit a Status or a StatusOr.
+// Match a Status or a StatusOr.
 MATCHER(IsOk, negation ? "is an error" : "is OK") {
   *result_listener << StatusOf(arg).ToString();
   return StatusOf(arg).ok();
@@ -48,7 +48,8 @@ MATCHER_P(EqualsProto, expected, "equals " + expected.ShortDebugString()) {
   return equal && arg.SerializeAsString() == expected.SerializeAsString();
 }
 
-// The detail of type Detail in `status`; an empty one and a failed test if there is none.
+// Returns the detail of type Detail in `status`. If there is none, fails the test and returns an
+// empty one.
 template <class Detail>
 Detail DetailOf(const absl::Status& status) {
   Detail detail;
@@ -59,7 +60,7 @@ Detail DetailOf(const absl::Status& status) {
   return detail;
 }
 
-// A message from its text form.
+// Parses a message in text format.
 template <class Message>
 Message Proto(const std::string& text) {
   Message message;

@@ -1,4 +1,4 @@
-"""What servers, and gateways with `metrics_listen`, tell of themselves."""
+"""The metrics of servers, and of gateways with `metrics_listen`."""
 
 import re
 
@@ -21,7 +21,7 @@ def values(server, name, **labels):
 
 
 def value(server, name, **labels):
-    """That of the only such series."""
+    """The value of the only such series."""
     (found,) = values(server, name, **labels).values()
     return found
 
@@ -32,5 +32,5 @@ def total(servers, name, **labels):
 
 
 def counted(servers, name, **labels):
-    """The sum of all such series; those that count nothing yet may not be there."""
+    """The sum of all such series; a series that is still zero may be missing."""
     return sum(sum(values(one, name, **labels).values()) for one in servers)

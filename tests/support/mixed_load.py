@@ -1,4 +1,4 @@
-"""Calls of many kinds at a steady rate, over gRPC and REST, of which each must succeed."""
+"""Calls of many kinds at a constant rate over gRPC and REST. Each call must succeed."""
 
 import collections
 import itertools
@@ -16,7 +16,7 @@ from support.calls import configuration, create_site, entry, new_uuid, stamp
 
 CALLERS = 16
 START = 1_700_000_000
-SECONDS = 20  # What a call may take.
+SECONDS = 20  # The timeout of a call.
 
 
 class Failed(Exception):
@@ -108,7 +108,7 @@ class MixedLoad:
         path = f"/v1/sites/{known.site_id}/configurations"
         self.configurations.put(_post(rest, path, configuration(known.site_id)))
 
-    # Reads and writes of each service, over gRPC and REST in turn.
+    # Reads and writes of each service, alternating between gRPC and REST.
     _KINDS = (
         _get_site, _create_entry_by_rest, _list_entries, _get_site_by_rest, _create_entry,
         _get_configuration, _create_configuration_by_rest, _update_configuration,
@@ -125,12 +125,12 @@ class MixedLoad:
 
 
 def taken(acknowledged):
-    """What is in one of its queues, sorted."""
+    """The content of one of its queues, sorted."""
     return sorted(acknowledged.get() for _ in range(acknowledged.qsize()))
 
 
 def _post(rest, path, message):
-    """The id of what it creates."""
+    """The id of the created resource."""
     body = json_format.MessageToDict(message, preserving_proto_field_name=True)
     return int(_checked(rest.post(path, body, timeout=SECONDS)).json()["id"])
 

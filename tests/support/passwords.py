@@ -1,4 +1,4 @@
-"""New passwords of the database's roles, and whether a service works with them."""
+"""Changes passwords of the database roles and checks that a service works with them."""
 
 import urllib.parse
 

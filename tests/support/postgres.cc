@@ -16,11 +16,11 @@
 #include "storage/migrations/migrator.h"
 #include "storage/postgres/dsn.h"
 
-// Asked by LeakSanitizer. libpqxx 6.4.5 forgets the result of a BEGIN on a connection that the
-// server ended: 2 KB for each lost connection.
+// Called by LeakSanitizer. libpqxx 6.4.5 leaks the result of a BEGIN on a connection that the
+// server closed: 2 KB for each lost connection.
 extern "C" const char* __lsan_default_suppressions() { return "leak:libpqxx-6\n"; }
 
-// Asked by ThreadSanitizer. It cannot see that the payloads of a Status are counted atomically,
+// Called by ThreadSanitizer. It does not see the atomic reference counts of Status payloads,
 // because Debian's Abseil is not instrumented.
 extern "C" const char* __tsan_default_suppressions() {
   return "race:absl::*::Status::UnrefNonInlined\n";
@@ -32,8 +32,8 @@ namespace {
 constexpr char kBin[] = "/usr/lib/postgresql/15/bin/";
 constexpr std::chrono::seconds kStartPatience(60);
 
-// The command with which the cluster's user runs `command`. SIGQUIT at the end of this process
-// stops a server that a crashed test would leave behind.
+// Returns the command that runs `command` as the user of the cluster. The server gets SIGQUIT when
+// this process ends, also after a crash of the test.
 std::vector<std::string> AsPostgres(std::vector<std::string> command) {
   std::vector<std::string> all = {"setpriv", "--pdeathsig=QUIT"};
   if (geteuid() == 0) {
@@ -48,7 +48,7 @@ std::vector<std::string> AsPostgres(std::vector<std::string> command) {
 
 PostgresCluster::PostgresCluster() {
   const std::string data = dir_.path() + "/data";
-  // The folder itself stays ours; what is the server's lies below it.
+  // This user owns the folder; the user of the server owns its subfolder.
   const std::vector<std::string> folder = {"install", "-d", "-m", "700", data};
   std::vector<std::string> make = folder;
   if (geteuid() == 0) make.insert(make.end() - 1, {"-o", "postgres", "-g", "postgres"});
@@ -131,7 +131,7 @@ std::string Query(const std::string& dsn, const std::string& sql) {
 }
 
 std::string SqlStateOf(const std::string& dsn, const std::string& sql) {
-  // By libpq: some of libpqxx's exceptions do not carry it.
+  // Uses libpq, because some exceptions of libpqxx do not have the SQLSTATE.
   const std::unique_ptr<PGconn, decltype(&PQfinish)> connection(PQconnectdb(dsn.c_str()), PQfinish);
   const std::unique_ptr<PGresult, decltype(&PQclear)> result(PQexec(connection.get(), sql.c_str()),
                                                              PQclear);

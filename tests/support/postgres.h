@@ -12,14 +12,14 @@
 
 namespace energysites::testing_support {
 
-// The roles of DESIGN: the one who migrates, and the one who serves.
+// The two database roles: the owner, which migrates, and the app role of the server.
 constexpr char kOwner[] = "test_owner";
 constexpr char kApp[] = "test_app";
 constexpr char kSuperuser[] = "postgres";
 
-// A private cluster in a temporary folder, on a Unix socket there and on no port. Runs as
-// `postgres` where the test runs as root, because PostgreSQL refuses root. Ends with the thread
-// that started it, at the latest.
+// A private cluster in a temporary folder, which listens only on a Unix socket. Runs as `postgres`
+// if the test runs as root, because PostgreSQL refuses to run as root. Stops at the latest when the
+// thread that started it ends.
 class PostgresCluster {
  public:
   PostgresCluster();
@@ -27,17 +27,17 @@ class PostgresCluster {
   PostgresCluster(const PostgresCluster&) = delete;
   PostgresCluster& operator=(const PostgresCluster&) = delete;
 
-  // The one cluster that the tests of a binary share, made on first use.
+  // The cluster that all tests of a binary share; created on first use.
   static PostgresCluster& Shared();
 
   void Start();
-  // As `pg_ctl stop --mode=fast`.
+  // Stops the server as `pg_ctl stop --mode=fast`.
   void Stop();
 
-  // As storage::CompleteDsn makes it.
+  // Returns a DSN as from storage::CompleteDsn.
   std::string Dsn(const std::string& user, const std::string& database) const;
 
-  // Makes a database owned by kOwner: empty, or migrated. Returns its name.
+  // Creates a database that kOwner owns, empty or migrated. Returns its name.
   std::string CreateEmptyDatabase();
   std::string CreateMigratedDatabase();
 
@@ -50,21 +50,21 @@ class PostgresCluster {
   int databases_ = 0;
 };
 
-// Runs statements as one would in psql. Returns the first field of the last result, "" for none;
-// throws what pqxx throws.
+// Runs statements without a transaction. Returns the first field of the last result, or "" if there
+// is none. Throws the exceptions of pqxx.
 std::string Query(const std::string& dsn, const std::string& sql);
 
-// The SQLSTATE with which `sql` fails, "" if it does not.
+// Returns the SQLSTATE of the failure of `sql`; "" if it succeeds.
 std::string SqlStateOf(const std::string& dsn, const std::string& sql);
 
-// A test with a migrated database of its own, on the shared cluster.
+// A test with its own migrated database on the shared cluster.
 class DatabaseTest : public testing::Test {
  protected:
   std::string Dsn(const std::string& user) const {
     return PostgresCluster::Shared().Dsn(user, database_);
   }
   storage::SessionOptions AppSession() const { return {Dsn(kApp)}; }
-  // As the superuser, past all that the service does.
+  // Runs SQL as the superuser.
   std::string Ask(const std::string& sql) const { return Query(Dsn(kSuperuser), sql); }
 
   const std::string database_ = PostgresCluster::Shared().CreateMigratedDatabase();

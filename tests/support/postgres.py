@@ -22,7 +22,7 @@ APP = "energy_sites"
 
 
 def _runs(pid):
-    """Whether the process is there, and not as one that only waits to be reaped."""
+    """Whether the process exists and is not a zombie."""
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
             return file.read().rpartition(")")[2].split()[0] != "Z"
@@ -31,7 +31,7 @@ def _runs(pid):
 
 
 class Database:
-    """One database: the URLs of its two roles, and of the superuser for looking past them."""
+    """One database: the URLs of its two roles and of the superuser."""
 
     def __init__(self, cluster, name):
         self.name = name
@@ -57,7 +57,7 @@ class Database:
             return connection.execute(sql, parameters).fetchall()
 
     def close(self):
-        """Ends all connections, and takes no more."""
+        """Closes all connections and rejects new ones."""
         self._cluster.query(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS false")
         self._cluster.query(f"""SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                                 WHERE datname = '{self.name}'""")
@@ -66,14 +66,14 @@ class Database:
 class Postgres:
     """A cluster in a temporary folder, on a Unix socket. `durable` turns fsync on.
 
-    With `disk_mib`, which takes root, the folder is a disk of that size. With `certificates`, a
-    folder, it listens at `localhost:port` too, as the `postgres` of these. With `movable_clock`,
-    `set_clock` sets the clock that it sees.
+    With `disk_mib`, which requires root, the folder is a disk of that size. With the folder
+    `certificates`, it also listens at `localhost:port` with the certificate `postgres`. With
+    `movable_clock`, `set_clock` changes its clock.
     """
 
     def __init__(self, durable=False, max_connections=200, auth="scram-sha-256", disk_mib=0,
                  certificates=None, movable_clock=False):  # fmt: skip
-        # Below /tmp and not below TMPDIR: the name of a socket has room for 107 bytes only.
+        # In /tmp and not in TMPDIR, because the path of a socket is limited to 107 bytes.
         self.dir = tempfile.mkdtemp(prefix="es-pg-", dir="/tmp")
         self._numbers = itertools.count(1)
         self._password = secrets.token_hex(16)
@@ -89,7 +89,7 @@ class Postgres:
         try:
             self._initialize(durable, max_connections, auth, certificates)
         except BaseException:
-            # Nobody else knows of it yet.
+            # The caller does not have the object yet.
             self.remove()
             raise
 
@@ -107,7 +107,7 @@ class Postgres:
         self._options = f"-c listen_addresses='{listen}' -c unix_socket_directories='{self.dir}'"
         self._options += f" -c port={self.port}"
         self._options += f" -c timezone=UTC -c max_connections={max_connections}"
-        # After a crash one call for the whole file system, and not one for each file.
+        # After a crash, one sync of the whole file system instead of one per file.
         self._options += " -c recovery_init_sync_method=syncfs"
         if not durable:
             self._options += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
@@ -120,7 +120,7 @@ class Postgres:
             self.query(f"CREATE ROLE {role} LOGIN PASSWORD '{self._password}'")
 
     def _tls(self, certificates):
-        # It takes a key only of its own user's, which nobody else may read.
+        # PostgreSQL requires a key that its own user owns and that no other user can read.
         for name in ("postgres.pem", "postgres.key"):
             self.run("install", "-m", "600", "/dev/null", f"{self.dir}/{name}")
             shutil.copyfile(certificates / name, f"{self.dir}/{name}")
@@ -142,7 +142,7 @@ class Postgres:
         migrate(database)
 
     def new_database(self):
-        """A migrated database that nobody else uses."""
+        """A new migrated database."""
         return self._create(f"test_{next(self._numbers)}", f"TEMPLATE template_migrated OWNER {OWNER}")
 
     def empty_database(self):
@@ -153,13 +153,13 @@ class Postgres:
         self.query(f"DROP DATABASE {database.name} WITH (FORCE)")
 
     def query(self, sql):
-        """The rows of `sql`, if it has some, as the superuser in a database of nobody's."""
+        """The rows of `sql`, if it has any, as the superuser in the database `postgres`."""
         with psycopg.connect(self.url("postgres", "postgres"), autocommit=True) as connection:
             cursor = connection.execute(sql)
             return cursor.fetchall() if cursor.description else None
 
     def set_clock(self, seconds_ahead):
-        """Sets its clock to so many seconds after the right time, from the next reading on."""
+        """Sets its clock to so many seconds after the real time."""
         file = f"{self.dir}/clock"
         with open(f"{file}.new", "w", encoding="ascii") as new:
             new.write(f"{seconds_ahead:+d}\n")
@@ -173,7 +173,7 @@ class Postgres:
         self._pg_ctl("stop", f"--mode={mode}")
 
     def runs(self):
-        """Whether it takes connections, or soon will."""
+        """Whether it accepts connections or is starting."""
         with contextlib.suppress(RuntimeError):
             self._pg_ctl("status")
             return True
@@ -181,7 +181,7 @@ class Postgres:
 
     @contextlib.contextmanager
     def paused(self):
-        """All its processes stand still, as on a machine that hangs."""
+        """Stops all its processes with SIGSTOP, as on a machine that hangs."""
         processes = self._pause()
         try:
             yield
@@ -190,7 +190,7 @@ class Postgres:
 
     @contextlib.contextmanager
     def full_disk(self):
-        """No byte is left on its disk; takes `disk_mib`."""
+        """Fills its disk; requires `disk_mib`."""
         ballast = os.path.join(self.dir, "ballast")
         try:
             with open(ballast, "wb", buffering=0) as file, contextlib.suppress(OSError):
@@ -201,12 +201,12 @@ class Postgres:
             os.remove(ballast)
 
     def kill(self):
-        """kill -9 of the postmaster; returns once all that it started has ended, too."""
+        """Kills the postmaster with SIGKILL; returns when all its child processes have ended, too."""
         processes = self._pause()
         os.kill(processes[0], signal.SIGKILL)
         self._go_on(processes[1:])
         wait_until(lambda: not any(_runs(pid) for pid in processes), 30, "PostgreSQL is gone")
-        # Where the first process reaps no orphans, their pids stay taken, and look like a server.
+        # If the init process does not reap orphans, their pids stay in use and look like a server.
         for file in (f"{self.dir}/data/postmaster.pid", f"{self.socket}.lock"):
             os.remove(file)
 
@@ -216,7 +216,7 @@ class Postgres:
 
     @contextlib.contextmanager
     def standing_still(self, pids):
-        """These of its processes take no step, as on a disk that hangs."""
+        """Stops these processes with SIGSTOP, as on a disk that hangs."""
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
         try:
@@ -230,9 +230,9 @@ class Postgres:
             return int(file.readline())
 
     def _pause(self):
-        """The pids of what it stopped, the parent first."""
+        """The pids of the stopped processes, the parent first."""
         postmaster = self.postmaster()
-        # The parent first: then it starts no other ones.
+        # The parent first, so that it starts no further processes.
         os.kill(postmaster, signal.SIGSTOP)
         with open(f"/proc/{postmaster}/task/{postmaster}/children", encoding="ascii") as file:
             processes = [postmaster, *map(int, file.read().split())]
@@ -244,7 +244,7 @@ class Postgres:
     @staticmethod
     def _go_on(processes):
         for pid in processes:
-            with contextlib.suppress(ProcessLookupError):  # It was stopped while it ended.
+            with contextlib.suppress(ProcessLookupError):  # It was stopped while it was ending.
                 os.kill(pid, signal.SIGCONT)
 
     def ensure_started(self):
@@ -273,7 +273,7 @@ class Postgres:
         )
 
     def run(self, *command):
-        """Runs `command` as the cluster's user, with the superuser's password at hand."""
+        """Runs `command` as the user of the cluster, with the superuser's password in PGPASSWORD."""
         environment = {**os.environ, "PGPASSWORD": self._password}
         if self._movable_clock:
             (library,) = glob.glob("/usr/lib/*/faketime/libfaketime.so.1")
@@ -281,7 +281,7 @@ class Postgres:
                 "LD_PRELOAD": library, "FAKETIME_TIMESTAMP_FILE": f"{self.dir}/clock",
                 "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             }  # fmt: skip
-        # Output to a file: the postmaster inherits it, and a pipe would stay open with it.
+        # Output to a file, because the postmaster inherits it and would keep a pipe open.
         with tempfile.TemporaryFile() as output:
             result = subprocess.run(
                 command, user=self._user, cwd="/", stdin=subprocess.DEVNULL, stdout=output,
@@ -293,7 +293,7 @@ class Postgres:
 
 
 class Standby:
-    """A hot standby of `cluster`, in its folder, that takes what the cluster writes by streaming."""
+    """A hot standby of `cluster`, in its folder, with streaming replication."""
 
     def __init__(self, cluster):
         self._cluster = cluster

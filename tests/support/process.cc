@@ -24,7 +24,7 @@ std::vector<char*> Pointers(std::vector<std::string>& texts) {
 }  // namespace
 
 TempDir::TempDir() {
-  // Short, because the names of sockets below it have room for 107 bytes.
+  // Short, because the paths of sockets are limited to 107 bytes.
   char path[] = "/tmp/energy-sites-test.XXXXXX";
   if (mkdtemp(path) == nullptr || chmod(path, 0755) != 0) {
     throw std::runtime_error("cannot make a folder in /tmp");

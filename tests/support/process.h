@@ -9,7 +9,7 @@
 
 namespace energysites::testing_support {
 
-// A folder that any user may read, gone with the object.
+// A temporary folder that all users may read; removed with the object.
 class TempDir {
  public:
   TempDir();
@@ -29,7 +29,7 @@ pid_t StartProgram(const std::vector<std::string>& arguments,
                    const std::vector<std::string>& environment, const std::string& out_file,
                    const std::string& err_file);
 
-// Waits for the end of a program; its exit code, or 128 and the signal.
+// Waits for the end of a program. Returns its exit code, or 128 plus the signal number.
 int WaitFor(pid_t pid);
 
 struct Outcome {

@@ -1,4 +1,4 @@
-"""What the started parts of a test share: free ports, waiting, one process."""
+"""Shared helpers for programs in tests: free ports, waiting, one process."""
 
 import os
 import pathlib
@@ -16,9 +16,9 @@ _giving_ports = threading.Lock()
 
 
 def free_ports(count):
-    """`count` ports of 127.0.0.1 that nobody listens on now, nor was given by this before.
+    """`count` free ports of 127.0.0.1 that this function has not returned before.
 
-    So those that start many servers at once do not give one port to two of them.
+    Servers that start concurrently therefore get different ports.
     """
     sockets, ports = [], []
     with _giving_ports:
@@ -65,9 +65,9 @@ class Process:
         return self._process.poll() is None
 
     def wait_healthy(self, condition, seconds, what):
-        """Waits for `condition()`; fails at once, with the log's end, where the program ends.
+        """Waits for `condition()`; if the program ends, fails with the end of its log.
 
-        Kills it where it does not return: whoever started it may not know of it yet.
+        Kills the program on failure, because the caller may not have the object yet.
         """
         try:
             wait_until(lambda: not self.runs() or condition(), seconds, what)
@@ -80,11 +80,11 @@ class Process:
             raise RuntimeError(f"ended with {self._process.returncode}:\n{self.tail()}")
 
     def memory_mib(self):
-        """What it has in memory now."""
+        """Its current resident memory."""
         return self._status_mib("VmRSS")
 
     def peak_mib(self):
-        """The most that it ever had in memory."""
+        """Its maximum resident memory so far."""
         return self._status_mib("VmHWM")
 
     def _status_mib(self, name):
@@ -99,7 +99,7 @@ class Process:
         self._process.send_signal(number)
 
     def stop(self, seconds=20):
-        """Asks it to end, and returns its exit code."""
+        """Stops it with SIGTERM and returns its exit code."""
         if self.runs():
             self.signal(signal.SIGTERM)
         return self.wait(seconds)

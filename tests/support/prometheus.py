@@ -10,7 +10,7 @@ FOLDER = ROOT / "deploy" / "monitoring"
 
 
 def promtool(*arguments, text=None, folder=FOLDER):
-    """Runs `promtool` with `text` as its input; fails with what it prints, unless all is well."""
+    """Runs `promtool` with `text` as its input; on an error fails with its output."""
     done = subprocess.run(["promtool", *map(str, arguments)], input=text, cwd=folder,
                           capture_output=True, text=True, check=False)  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""A TCP proxy that cuts, resets, holds or refuses connections when the test says so."""
+"""A TCP proxy that closes, resets, pauses or refuses connections on request of the test."""
 
 import contextlib
 import dataclasses
@@ -7,7 +7,7 @@ import struct
 import threading
 import time
 
-# With this an end is a reset, and no orderly one.
+# With this option, close sends a RST.
 RESET_AT_CLOSE = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
@@ -16,11 +16,11 @@ class Trap:
     first: bytes
     then: bytes
     forward: bool
-    pair: tuple | None = None  # The connection that sent `first`.
+    pair: tuple | None = None  # The connection on which `first` was sent.
 
 
 class Proxy:
-    """Listens on 127.0.0.1 and passes bytes on to `target`: a port there, or a socket's path."""
+    """Listens on 127.0.0.1 and forwards bytes to `target`: a port there or the path of a socket."""
 
     def __init__(self, target):
         self._target = target
@@ -28,7 +28,7 @@ class Proxy:
         self.port = self._listener.getsockname()[1]
         self.address = f"127.0.0.1:{self.port}"
         self.forwarded = 0  # Bytes that clients sent.
-        self.trapped_at = None  # When the last trap cut, in seconds since 1970.
+        self.trapped_at = None  # When the last trap closed a connection, in seconds since 1970.
         self._lock = threading.Lock()
         self._open = []
         self._trap = None
@@ -45,22 +45,22 @@ class Proxy:
         return bool(closing)
 
     def trap(self, first, then, forward):
-        """Once: cuts the connection on which a client sends `first`, where it sends `then`.
+        """Once: closes the connection on which a client has sent `first` when it sends `then`.
 
-        Right behind `then` or, with `forward` False, right before it.
+        Immediately after `then` or, with `forward` False, immediately before it.
         """
         with self._lock:
             self._trap = Trap(first, then, forward)
 
     def stall(self):
-        """Passes nothing on until `go_on`; new connections are made, and get no answer."""
+        """Forwards nothing until `go_on`; new connections are accepted, but get no response."""
         self._moving.clear()
 
     def go_on(self):
         self._moving.set()
 
     def refuse(self):
-        """Refuses connections until `accept`; those that are open stay."""
+        """Refuses new connections until `accept`; open ones stay open."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
@@ -86,7 +86,7 @@ class Proxy:
             self._moving.wait()
             try:
                 server = self._connect()
-            except OSError:  # The server is away just now.
+            except OSError:  # The server is not available.
                 client.close()
                 continue
             pair = (client, server)
@@ -123,7 +123,7 @@ class Proxy:
             self._end(pair)
 
     def _judge(self, pair, data):
-        """Whether `data` is to be forwarded, and whether to cut then."""
+        """Whether to forward `data`, and whether to close the connection afterwards."""
         with self._lock:
             trap = self._trap
             if trap and trap.first in data:
@@ -141,7 +141,7 @@ class Proxy:
             if reset:
                 client.setsockopt(*RESET_AT_CLOSE)
         for one in pair:
-            # Wakes the thread that reads from it, which close alone does not.
+            # Wakes the thread that reads from it; close alone does not.
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RD if reset else socket.SHUT_RDWR)
             one.close()

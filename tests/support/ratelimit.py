@@ -1,4 +1,4 @@
-"""The rate limit service that gateways share, with a Redis of its own."""
+"""The rate limit service that gateways share, with its own Redis."""
 
 import socket
 
@@ -11,7 +11,7 @@ BINARY = ROOT / ".deps" / "bin" / "service_cmd"
 
 
 class RateLimit:
-    """envoyproxy/ratelimit at `address`, with `descriptors` as its configuration has them."""
+    """envoyproxy/ratelimit at `address`, configured with `descriptors`."""
 
     def __init__(self, folder, descriptors):
         redis_port, http_port, grpc_port, debug_port = free_ports(4)

@@ -1,4 +1,4 @@
-"""gRPC calls as no client of gRPC would make them."""
+"""gRPC calls that normal gRPC clients do not make."""
 
 from attacks.hostile import message
 from attacks.http2 import Connection, Cut, Target
@@ -6,7 +6,7 @@ from hyperframe.frame import DataFrame, HeadersFrame, RstStreamFrame
 
 
 class RawCaller(Connection):
-    """Calls an Envoy, one call after the other. `call` raises Cut where it is not answered."""
+    """Calls Envoy, one call after the other. `call` raises Cut if there is no response."""
 
     def __init__(self, front):
         super().__init__(Target("127.0.0.1", front.port, tls=front.ca is not None))
@@ -17,7 +17,7 @@ class RawCaller(Connection):
         self._ended = False
 
     def call(self, path, request, headers=(), trailers=()):
-        """The answer's headers and trailers."""
+        """The headers and trailers of the response."""
         last = [] if trailers else ["END_STREAM"]
         data = message(request.SerializeToString())
         self._begin(path, headers)
@@ -30,7 +30,7 @@ class RawCaller(Connection):
         return self._answer
 
     def never_end(self, path):
-        """The same of a call whose message comes byte by byte, for as long as it is not answered."""
+        """As above, for a call whose message is sent byte by byte until there is a response."""
         self._begin(path)
         self.send(DataFrame(self._stream, message(bytes(1 << 20))[:5]))
         while not self._ended:

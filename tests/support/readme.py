@@ -1,4 +1,4 @@
-"""Reads the README: its shown commands, and its tables."""
+"""Reads the commands and the tables in the README."""
 
 import json
 import re
@@ -19,8 +19,8 @@ class Example:
 
 
 def examples(text):
-    """Those of the ```console blocks, in their order. A command goes on while a quote is open or its
-    line ends with a backslash."""
+    """The commands in the ```console blocks, in order. A command continues while a quote is open or
+    its line ends with a backslash."""
     found = []
     for block in re.finditer(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
         first = text.count("\n", 0, block.start()) + 2
@@ -39,9 +39,9 @@ def examples(text):
 
 
 def table(text, header):
-    """The rows below the row `header`, each a list of cells without their blanks."""
+    """The rows below the row `header`, each as a list of stripped cells."""
     lines = iter(text.splitlines())
-    if header not in lines:  # Goes on behind it.
+    if header not in lines:  # Continues after it.
         raise AssertionError(f"the README has no table {header}")
     next(lines)
     rows = []
@@ -53,15 +53,15 @@ def table(text, header):
 
 
 def codes(cell):
-    """What stands between backticks."""
+    """The texts between backticks."""
     return re.findall(r"`([^`]+)`", cell)
 
 
 def normal(output):
-    """`output` without what differs from run to run, and JSON without its layout.
+    """`output` without values that differ between runs, and JSON without its layout.
 
-    Times of storing, speeds, ids of live data and tokens are blanked, and so is the order of
-    an error's details, which means nothing.
+    Removes creation times, speeds, ids of live data and tokens, and sorts the details of an error,
+    whose order is not defined.
     """
     output = re.sub(r'("(?:create|update)_time": ?")[^"]+', r"\1...", output.strip())
     output = re.sub(r'("id": ?)"\d{15,19}"', r'\1"..."', output)

@@ -1,4 +1,4 @@
-"""A request as REST call, by the first google.api.http binding of its method that can carry it."""
+"""Converts a request to a REST call with the first google.api.http binding that fits it."""
 
 import dataclasses
 import re
@@ -8,7 +8,7 @@ from google.protobuf import field_mask_pb2, json_format
 
 
 class NotExpressible(Exception):
-    """What REST cannot say, with the reason."""
+    """A request that REST cannot represent, with the reason."""
 
 
 @dataclasses.dataclass
@@ -70,7 +70,7 @@ def _json_names(request):
 def _query(request, name):
     value = getattr(request, name)
     if isinstance(value, field_mask_pb2.FieldMask):
-        # JSON has paths in camelCase, and a comma between them.
+        # In JSON the paths are in camelCase and separated by commas.
         if any(not re.fullmatch(r"[a-z_.*]+", path) for path in value.paths):
             raise NotExpressible("a mask with such a path")
         return ",".join(value.paths)
@@ -78,7 +78,7 @@ def _query(request, name):
         raise NotExpressible("U+0000 in the URL")
     text = _json(request)[name]
     if isinstance(text, list):
-        return text  # A parameter each.
+        return text  # One parameter each.
     return {True: "true", False: "false"}[text] if isinstance(text, bool) else str(text)
 
 

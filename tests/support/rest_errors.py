@@ -1,18 +1,18 @@
-"""The shape that every error of REST has."""
+"""The format of all REST errors."""
 
 from google.protobuf import json_format
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 
-# The details of a Status are known by their types.
+# Registers the types of the details of a Status.
 assert error_details_pb2.DESCRIPTOR
 
 
 def check(response, http_code, rpc_code, text=""):
-    """Asserts the whole shape of an error, and returns it as a google.rpc.Status."""
+    """Checks the format of an error and returns it as a google.rpc.Status."""
     assert response.status_code == http_code, response.text
     assert response.headers["content-type"] == "application/json"
-    # Strict: a field that Status does not have fails, and so does a detail of an unknown type.
+    # Strict: fails for a field that Status does not have and for a detail of unknown type.
     status = json_format.Parse(response.text, status_pb2.Status())
     assert code_pb2.Code.Name(status.code) == rpc_code
     assert text in status.message
@@ -20,7 +20,7 @@ def check(response, http_code, rpc_code, text=""):
 
 
 def details(status, kind):
-    """The detail of this kind; fails if there is none."""
+    """The detail of this type; fails if there is none."""
     for packed in status.details:
         found = kind()
         if packed.Unpack(found):

@@ -1,4 +1,4 @@
-"""Clients of the two streams that go on where a server goes, as the contract wants it."""
+"""Clients of the two streams that resume after a server stops, as the contract describes."""
 
 import collections
 import itertools
@@ -15,7 +15,7 @@ PAUSE_SECONDS = 1
 
 
 class Resuming:
-    """`ends` counts how its streams ended before `stop`, by code."""
+    """`ends` counts the status codes of its streams before `stop`."""
 
     def __init__(self, stubs):
         self.ends = collections.Counter()
@@ -40,7 +40,7 @@ class Resuming:
 
 
 class Follower(Resuming):
-    """A watch that goes on behind its last token."""
+    """A watch that continues after its last token."""
 
     def __init__(self, stubs):
         self.ids, self.token, self._call = [], "", None
@@ -61,9 +61,9 @@ class Follower(Resuming):
 
 
 class Sender(Resuming):
-    """An ingest of batches 1, 2, ... of an entry each, whose `load_kwh` is the batch's number.
+    """An ingest of batches 1, 2, ... with one entry each, whose `load_kwh` is the batch number.
 
-    It goes on behind what the server has. `stop` lets it end well.
+    It continues after the last committed batch. `stop` ends it with OK.
     """
 
     def __init__(self, stubs, site_id):

@@ -1,4 +1,4 @@
-"""Resources with a value for every settable field, made from the contract, and what comes back."""
+"""Resources with a value for every settable field of the contract, and checks of the result."""
 
 import csv
 import json
@@ -9,7 +9,7 @@ from google.protobuf import json_format
 
 from support.calls import JUNE
 
-UNIT = 1 / 8  # Between the values of one field; exact in binary.
+UNIT = 1 / 8  # The step between values of one field; exact in binary.
 
 
 def behaviors(field):
@@ -17,7 +17,7 @@ def behaviors(field):
 
 
 def settable(kind):
-    """The fields that a caller may set; an etag names a version, it is not stored."""
+    """The fields that a caller may set; an etag identifies a version and is not stored."""
     return [
         field for field in kind.DESCRIPTOR.fields
         if field_behavior_pb2.OUTPUT_ONLY not in behaviors(field) and field.name != "etag"
@@ -29,7 +29,7 @@ def clearable(field):
 
 
 def samples(kind, site_id=None):
-    """Three messages of other values; the first one lacks the fields that may be left out."""
+    """Three messages with different values; the first one has no optional fields."""
     found = []
     for n in range(3):
         message = kind()
@@ -74,7 +74,7 @@ def _number(field, bounds, n, step=UNIT):
 
 
 def lost(way, sent, got):
-    """A line for each field of `sent` that is not in `got`, of two lists in the same order."""
+    """A line for each field of `sent` that is missing in `got`; both lists are in the same order."""
     if len(sent) != len(got):
         return [f"{way}: {len(got)} of {len(sent)}"]
     found = {}
@@ -87,7 +87,7 @@ def lost(way, sent, got):
 
 
 def _read(message, field):
-    """None where it is not set."""
+    """None if it is not set."""
     if not message.HasField(field.name):
         return None
     value = getattr(message, field.name)
@@ -104,12 +104,12 @@ def of_json(kind, value):
 
 
 def of_lines(kind, text):
-    """Of an NDJSON download, without its end."""
+    """The rows of an NDJSON download, without its end line."""
     return [of_json(kind, one) for one in map(json.loads, text.splitlines()) if "end" not in one]
 
 
 def of_csv(kind, text, site_id):
-    """Of a download or an export; `site_name` stands for `site_id`."""
+    """The rows of a download or an export; `site_name` is used instead of `site_id`."""
     lines = [line for line in text.splitlines() if not line.startswith("# end")]
     found = []
     for row in csv.DictReader(lines):
@@ -126,7 +126,7 @@ def _cell(kind, name, text):
 
 
 def write_csv(path, messages, site_name=None):
-    """What `import` reads, with a column for every settable field."""
+    """A file for `import`, with a column for every settable field."""
     names = [field.name for field in settable(type(messages[0]))]
     columns = ["site_name" if name == "site_id" else name for name in names]
     with open(path, "w", encoding="utf-8", newline="") as file:

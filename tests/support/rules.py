@@ -1,4 +1,4 @@
-"""Says the contract's rules in the words of the README, and under the ids of protovalidate."""
+"""Returns the rules of the contract in the words of the README, with the ids of protovalidate."""
 
 YEAR_1 = -62135596800
 YEAR_9999 = (253402300799, 999999999)

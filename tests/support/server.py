@@ -1,4 +1,4 @@
-"""Starts energy-sites as users do: its binary, by flags and environment."""
+"""Starts the energy-sites binary with flags and environment variables."""
 
 import contextlib
 import signal
@@ -16,18 +16,18 @@ BINARY = BUILD / "energy-sites"
 
 
 def run(*arguments, binary=BINARY, **environment):
-    """Runs the binary to its end, with this environment and no other."""
+    """Runs the binary to its end, with only this environment."""
     return subprocess.run([binary, *arguments], env=environment, capture_output=True, text=True,
                           timeout=120, check=False)  # fmt: skip
 
 
 def urls(database):
-    """The environment that lets a command or a server in by both roles."""
+    """The environment with the URLs of both roles."""
     return {"DATABASE_URL": database.app_url, "MIGRATE_DATABASE_URL": database.owner_url}
 
 
 def migrate(database, binary=BINARY):
-    """Brings `database` to the newest schema that the binary has."""
+    """Migrates `database` to the newest schema of the binary."""
     result = run("migrate", binary=binary, **urls(database))
     if result.returncode != 0:
         raise RuntimeError(f"migrate ended with {result.returncode}:\n{result.stdout}{result.stderr}")
@@ -35,7 +35,7 @@ def migrate(database, binary=BINARY):
 
 @contextlib.contextmanager
 def migrated_cluster(**arguments):
-    """A Postgres of these arguments, with a migrated template, that ends with the context."""
+    """A Postgres with these arguments and a migrated template. Stops at the end of the context."""
     cluster = Postgres(**arguments)
     try:
         cluster.make_template(migrate)
@@ -46,7 +46,7 @@ def migrated_cluster(**arguments):
 
 @contextlib.contextmanager
 def standing_still(service):
-    """All its processes take no step, as on a machine that hangs."""
+    """Stops all its processes with SIGSTOP, as on a machine that hangs."""
     processes = [one.process for one in service.instances()]
     for process in processes:
         process.signal(signal.SIGSTOP)
@@ -60,13 +60,13 @@ def standing_still(service):
 class Server:
     """`energy-sites serve` on free ports. `restart` keeps the ports.
 
-    Tests of what callers see use no more of it than `Apart` has, too.
+    Tests of the public behaviour use only the methods that `Apart` also has.
     """
 
     binary = BINARY
 
     def __init__(self, database, folder, flags=(), environment=None, ready=True):
-        """With `ready` False, waits only until the server lives, not until it may serve."""
+        """With `ready` False, waits only until the server is live, not until it is ready."""
         self.port, self.admin_port = free_ports(2)
         self.address = f"127.0.0.1:{self.port}"
         self.admin_url = f"http://127.0.0.1:{self.admin_port}"
@@ -88,15 +88,15 @@ class Server:
         )
 
     def instances(self, name=None):
-        """The processes that serve the service of this name, or all."""
+        """The processes of the service with this name, or of all services."""
         return [self]
 
     def peaks_mib(self, name=None):
-        """The most memory that each of these instances ever had."""
+        """The maximum resident memory of each of these instances so far."""
         return [one.process.peak_mib() for one in self.instances(name)]
 
     def stubs(self, address=None, **arguments):
-        """Clients, by default past everything that lies before it."""
+        """Clients, by default connected directly to the server."""
         return Stubs(address or self.address, **arguments)
 
     def client_flags(self):
@@ -104,11 +104,11 @@ class Server:
         return [f"--target={self.address}"]
 
     def resets(self, failure):
-        """Whether a stream may end so because what lies between resets it."""
+        """Whether a proxy in between may end a stream with this status."""
         return False
 
     def is_up(self):
-        """Whether it may be called, by what HTTP and gRPC say of its health."""
+        """Whether it is ready, according to its health over HTTP and gRPC."""
         return self.admin_answers("readyz") and self._serves()
 
     def is_down(self):
@@ -127,7 +127,7 @@ class Server:
         return answer.status == health_pb2.HealthCheckResponse.SERVING
 
     def admin_answers(self, page):
-        """Whether the admin port answers 200 for `page`."""
+        """Whether the admin port returns 200 for `page`."""
         try:
             return requests.get(f"{self.admin_url}/{page}", timeout=5).ok
         except requests.ConnectionError:

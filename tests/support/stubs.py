@@ -1,4 +1,4 @@
-"""The Python client of the contract, generated when the tests start and kept nowhere."""
+"""The Python client of the contract, generated when the tests start and not stored."""
 
 import atexit
 import importlib.resources
@@ -11,7 +11,7 @@ from grpc_tools import protoc
 
 from support.process import ROOT
 
-# Of a channel; others to the same address share one.
+# The option for a channel with its own connection; other channels to an address share one.
 OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
 NAMES = ("sites", "configurations", "live_data")
 
@@ -19,7 +19,7 @@ NAMES = ("sites", "configurations", "live_data")
 def generate():
     """Makes `energysites.v1.sites_pb2` and the others importable.
 
-    So are the messages of buf.validate; those of google.api come from their PyPI package.
+    Also the messages of buf.validate; those of google.api are in their PyPI package.
     """
     folder = tempfile.mkdtemp(prefix="es-stubs-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -38,7 +38,7 @@ def generate():
 class Stubs:
     """The three services at `address`: `stubs.sites.GetSite(request)`, and so on.
 
-    `options` are the channel's.
+    `options` are the options of the channel.
     """
 
     def __init__(self, address, credentials=None, *interceptors, options=()):

@@ -1,4 +1,4 @@
-"""An issuer of tokens: its keys, good tokens, and what attackers would send instead."""
+"""An issuer of tokens: its keys, valid tokens, and invalid tokens of attackers."""
 
 import base64
 import hashlib
@@ -27,20 +27,20 @@ class Issuer:
         self.jwks.write_text(json.dumps({"keys": [known]}))
 
     def token(self, scopes=SCOPES, key=None, algorithm="ES256", kid="1", **claims):
-        """A good token but for what is changed; a claim that is ... is left out."""
+        """A valid token with changed claims; a claim with the value ... is omitted."""
         now = int(time.time())
         claims = {
             "iss": ISSUER, "aud": AUDIENCE, "sub": "meter-7", "iat": now, "exp": now + HOUR,
             "scope": " ".join(scopes), **claims,
         }  # fmt: skip
         kept = {name: value for name, value in claims.items() if value is not ...}
-        # PyJWT itself refuses a `sub` that is no text, which here is what is wanted.
+        # PyJWT rejects a `sub` that is not a string, which some tests need.
         if algorithm == "none":
             return f"{part({'alg': 'none', 'kid': kid})}.{part(kept)}."
         return jwt.encode(kept, key or self._key, algorithm, headers={"kid": kid})
 
     def bad_tokens(self):
-        """Each attack by its name."""
+        """The attacks by name."""
         now = int(time.time())
         good = self.token()
         header, payload, signature = good.split(".")
@@ -73,7 +73,7 @@ class Issuer:
         }
 
     def _confused(self, payload):
-        """Signed by what everybody knows, as if that were a shared secret."""
+        """Signed with the public key as if it were a shared secret."""
         public_key = self._key.public_key()
         public = public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         signed = f"{part({'alg': 'HS256', 'kid': '1'})}.{payload}"

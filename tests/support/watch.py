@@ -1,4 +1,4 @@
-"""Streams of WatchLiveData, and entries that are written past the service."""
+"""Streams of WatchLiveData, and entries that are written directly to the database."""
 
 import threading
 
@@ -13,7 +13,7 @@ FIRST_ID = ((2016 - 1) * 12 + 5 << 46) + (1 << 40)
 
 
 class Watch:
-    """One stream, read by a thread of its own. Has begun, unless `wait` is False."""
+    """One stream, read by its own thread. It has begun, unless `wait` is False."""
 
     def __init__(self, stubs, site_ids=(), token="", wait=True, timeout=120):
         request = live_data_pb2.WatchLiveDataRequest(site_ids=site_ids, resume_token=token)
@@ -23,7 +23,7 @@ class Watch:
 
     @classmethod
     def of_call(cls, call):
-        """Reads the rest of a stream that was begun without a thread."""
+        """Reads the rest of a stream that was started without a thread."""
         watch = cls.__new__(cls)
         watch._start(call, token="")
         return watch
@@ -42,7 +42,7 @@ class Watch:
         return [entry.id for entry in self.entries]
 
     def wait(self, count, seconds=60):
-        """The ids, once there are `count`."""
+        """Waits for `count` ids and returns them."""
         wait_until(
             lambda: len(self.entries) >= count or self.failure,
             seconds,
@@ -56,7 +56,7 @@ class Watch:
         self.end()
 
     def end(self, seconds=30):
-        """How the stream ends."""
+        """The status of the stream."""
         self._thread.join(seconds)
         assert not self._thread.is_alive(), "the stream does not end"
         return self.failure
@@ -73,13 +73,13 @@ class Watch:
 
 
 class Follower:
-    """A client as the contract wants it: it goes on behind its last token, whatever breaks."""
+    """A client as the contract describes: it continues after its last token when a stream fails."""
 
-    # What a stream may end with when something breaks.
+    # The codes with which a stream may fail.
     BROKEN = ("UNAVAILABLE", "CANCELLED")
 
     def __init__(self, service, site_ids=(), address=None):
-        """`address` is that of a proxy before the service."""
+        """`address` is that of a proxy in front of the service."""
         self.entries = []
         self.failures = []
         self._service, self._address = service, address
@@ -125,7 +125,7 @@ class Follower:
 
 
 def in_order(database, site_ids=None):
-    """The ids of the entries that are stored, in the order in which watchers are told."""
+    """The ids of the stored entries, in the order in which watchers get them."""
     rows = database.query(
         "SELECT id FROM live_data WHERE %(sites)s::bigint[] IS NULL OR site_id = ANY(%(sites)s)"
         " ORDER BY xid, id",
@@ -135,7 +135,7 @@ def in_order(database, site_ids=None):
 
 
 def insert(connection, site_id, number):
-    """Stores an entry past the service, which learns nothing of it; returns its id."""
+    """Stores an entry directly in the database, without notifying the service; returns its id."""
     connection.execute(
         "INSERT INTO live_data (id, site_id, dt_stamp, soc, load_kwh, net_load_kwh,"
         " pv_notification, bio_notification, cro_notification)"
@@ -146,5 +146,5 @@ def insert(connection, site_id, number):
 
 
 def make_month(database):
-    """The partition that `insert` needs."""
+    """The partition for `insert`."""
     database.query("SELECT make_live_data_month('2016-06-01T00:00:00Z')")

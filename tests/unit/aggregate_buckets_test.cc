@@ -1,4 +1,4 @@
-// Where buckets begin, in zones whose clocks do all that clocks do.
+// The bounds of buckets in time zones with unusual changes of the UTC offset.
 #include "services/live_data/aggregate_buckets.h"
 
 #include <string>
@@ -47,7 +47,7 @@ struct Case {
   std::string what;
   std::string bucket;
   std::string zone;
-  std::vector<std::string> boundaries;  // The first and the last are the request's.
+  std::vector<std::string> boundaries;  // Including the start and end of the request.
 };
 
 class AggregateBucketsOfTest : public testing::TestWithParam<Case> {};
@@ -153,7 +153,7 @@ const Case kCases[] = {
 INSTANTIATE_TEST_SUITE_P(Clocks, AggregateBucketsOfTest, testing::ValuesIn(kCases),
                          [](const auto& info) { return info.param.what; });
 
-// Entries are stored to the microsecond, so a bound between two moves up to the next.
+// Entries are stored with microsecond precision, so bounds are rounded up to microseconds.
 TEST(AggregateBucketsTest, BoundsBetweenStoredMomentsMoveUp) {
   const auto boundaries = AggregateBuckets(
       Request("day", "", "1969-12-31T23:59:59.999999001Z", "1970-01-01T00:00:00.000001999Z"));
@@ -207,7 +207,7 @@ TEST(AggregateBucketsTest, CountsTheBucketsOfAllSites) {
   const auto boundaries = AggregateBuckets(request);
   ASSERT_THAT(boundaries, IsOk());
   EXPECT_EQ(boundaries->size(), 10001u);
-  request.add_site_ids(1);  // The same site again.
+  request.add_site_ids(1);  // A duplicate.
   EXPECT_THAT(AggregateBuckets(request), IsOk());
   request.add_site_ids(2);
   ExpectRefused(request, {"end_time end_time.buckets"});
@@ -217,7 +217,7 @@ TEST(AggregateBucketsTest, CountsTheBucketsOfAllSites) {
                 {"end_time end_time.buckets"});
 }
 
-// Every field as long as it gets.
+// Every field with its maximum length.
 void Fill(google::protobuf::Message& message) {
   using google::protobuf::FieldDescriptor;
   const auto& reflection = *message.GetReflection();

@@ -9,14 +9,14 @@ namespace {
 
 constexpr int64_t kMax = BatchHashes::kMaxHashes;
 
-// 32 bytes, as those of SHA-256.
+// 32 bytes, as a SHA-256 hash.
 std::string HashOf(int64_t content) {
   std::string hash(32, '\0');
   hash.replace(0, sizeof(content), reinterpret_cast<const char*>(&content), sizeof(content));
   return hash;
 }
 
-// Of a session whose batches 1 to `last` have been committed with hashes.
+// The hashes of a session whose batches 1 to `last` are committed.
 BatchHashes OfBatches(int64_t last) {
   BatchHashes hashes;
   for (int64_t i = 1; i <= last; ++i) hashes.Add(HashOf(i));
@@ -55,7 +55,7 @@ TEST(BatchHashesTest, OnlyTheLastBatchesOfAnOlderVersionMayBeRepeated) {
 }
 
 TEST(BatchHashesTest, AreKeptBesideBatchesOfAnOlderVersion) {
-  // Batches 4 and 5 are of an older version.
+  // Batches 4 and 5 were committed by an older version.
   BatchHashes hashes(5, 3, OfBatches(3).bytes());
   for (int64_t last = 5; last < 3 + kMax; ++last) {
     for (const int64_t sequence : {1, 2, 3}) {

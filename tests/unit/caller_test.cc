@@ -1,4 +1,4 @@
-// Which sites a caller is bound to, and which of them a request names.
+// The sites that a caller may use and the check of the sites in a request.
 #include "services/admission/caller.h"
 
 #include "energysites/v1/live_data.pb.h"

@@ -34,7 +34,7 @@ std::string Frame(FrameType type, char stream, absl::string_view payload) {
 // An HTTP/2 client of a port on loopback.
 class Client {
  public:
-  // `own_port` may be one that another client uses towards another port; 0 takes a free one.
+  // `own_port` may be the port of another client of another server port; 0 is any free port.
   Client(int port, int own_port) {
     const int yes = 1;
     const timeval limit = {20, 0};
@@ -62,7 +62,7 @@ class Client {
            static_cast<ssize_t>(bytes.size());
   }
 
-  // Whether the server still answers.
+  // Whether the server still responds.
   bool IsConnected() const {
     const std::string token = "12345678";
     if (!Send(Frame(kPing, 0, token))) return false;
@@ -88,7 +88,7 @@ class Client {
   const int socket_ = socket(AF_INET, SOCK_STREAM, 0);
 };
 
-// Regression: sockets were told apart by the client's address and port alone.
+// Regression: sockets were identified only by the client's address and port.
 TEST(ConnectionGuardTest, CutsTheConnectionThatFloodsAndNotItsTwin) {
   int quiet_port = 0, flooded_port = 0;
   v1::Sites::Service service;
@@ -111,7 +111,7 @@ TEST(ConnectionGuardTest, CutsTheConnectionThatFloodsAndNotItsTwin) {
   const Client quiet(quiet_port, 0);
   ASSERT_TRUE(quiet.IsConnected());
   const Client flooder(flooded_port, quiet.OwnPort());
-  // `x: v` without end.
+  // An endless sequence of `x: v`.
   std::string fields;
   for (int field = 0; field < 2400; ++field) fields += std::string("\x00\x01x\x01v", 5);
   bool sent = flooder.Send(Frame(kHeaders, 1, fields));

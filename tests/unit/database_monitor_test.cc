@@ -24,7 +24,7 @@ using testing_support::PostgresCluster;
 using testing_support::Query;
 using testing_support::StatusIs;
 
-// What the monitor said, in order.
+// The reports of the monitor, in order.
 class Reports {
  public:
   void Add(const absl::Status& status) {
@@ -32,7 +32,7 @@ class Reports {
     reports_.push_back(status);
     changed_.notify_all();
   }
-  // The next report, which must come in time.
+  // Returns the next report; fails after a timeout.
   absl::Status Next() {
     std::unique_lock<std::mutex> lock(mutex_);
     if (!changed_.wait_for(lock, std::chrono::seconds(20),
@@ -42,7 +42,7 @@ class Reports {
     return reports_[taken_++];
   }
 
-  // How many have come that were not taken yet.
+  // The number of reports not yet returned.
   size_t waiting() {
     const std::lock_guard<std::mutex> lock(mutex_);
     return reports_.size() - taken_;
@@ -65,12 +65,12 @@ TEST(DatabaseMonitorTest, TellsUpAwayAndUpAgain) {
   EXPECT_THAT(reports.Next(), StatusIs(absl::StatusCode::kUnavailable));
   cluster.Start();
   absl::Status status = reports.Next();
-  // It may be seen while it starts, which is another reason.
+  // A starting database has another reason.
   while (absl::IsUnavailable(status)) status = reports.Next();
   EXPECT_THAT(status, IsOk());
 }
 
-// Regression: one dead connection, the monitor's own, was told as an outage.
+// Regression: the loss of the monitor's connection was reported as an outage.
 TEST(DatabaseMonitorTest, ADeadConnectionIsNoOutage) {
   PostgresCluster& cluster = PostgresCluster::Shared();
   const std::string database = cluster.CreateMigratedDatabase();
@@ -88,7 +88,7 @@ TEST(DatabaseMonitorTest, ADeadConnectionIsNoOutage) {
     const std::string pid = connections("max(pid)");
     ASSERT_NE(pid, "");
     connections("pg_terminate_backend(pid, 20000)");
-    // It has looked again, on a new connection.
+    // The monitor has checked again on a new connection.
     while (connections("count(*)") == "0") std::this_thread::yield();
     EXPECT_NE(connections("max(pid)"), pid);
   }
@@ -114,7 +114,7 @@ TEST(DatabaseMonitorTest, NoDatabaseIsToldAtOnce) {
 TEST(DatabaseMonitorTest, TheDsnIsAskedForUntilThereIsOne) {
   PostgresCluster& cluster = PostgresCluster::Shared();
   const std::string dsn = cluster.Dsn(kApp, cluster.CreateMigratedDatabase());
-  int asked = 0;  // By the monitor's thread only.
+  int asked = 0;  // Used only by the thread of the monitor.
   const DsnSource source([&]() -> absl::StatusOr<std::string> {
     if (++asked == 1) return absl::InvalidArgumentError("cannot read it now");
     return dsn;

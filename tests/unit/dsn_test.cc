@@ -40,20 +40,20 @@ TEST(DsnTest, GivesTimeoutsOnlyWhereThereAreNone) {
   EXPECT_THAT(*CompleteDsn("connect_timeout=9 tcp_user_timeout=7 application_name=mine"),
               AllOf(HasSubstr("connect_timeout='9'"), HasSubstr("tcp_user_timeout='7'"),
                     HasSubstr("application_name='mine'"), Not(HasSubstr("connect_timeout='2'"))));
-  // Ours whatever is asked for: all texts of the contract are UTF-8.
+  // Always set, because all texts of the contract are UTF-8.
   EXPECT_THAT(*CompleteDsn("client_encoding=LATIN1"), HasSubstr("client_encoding='UTF8'"));
 }
 
 TEST(DsnTest, KeepsQuotesSpacesAndBackslashes) {
   const std::string dsn = *CompleteDsn(R"(user='o\'hara \\ co' password='it\'s a = \\ secret')");
   EXPECT_EQ(*UserOfDsn(dsn), R"(o'hara \ co)");
-  // What was completed reads as the same again.
+  // Completing a completed DSN does not change it.
   EXPECT_EQ(*CompleteDsn(dsn), dsn);
   EXPECT_THAT(DsnWithoutSecrets(dsn), Not(HasSubstr("secret")));
   EXPECT_EQ(*UserOfDsn("postgresql://o%27hara:x@h/"), "o'hara");
 }
 
-// Regression: `migrate` granted nothing to a role that was named by neither the URL nor PGUSER.
+// Regression: `migrate` granted no privileges if neither the URL nor PGUSER had the role.
 TEST(DsnTest, KnowsTheUserThatLibpqTakes) {
   unsetenv("PGUSER");
   EXPECT_EQ(*UserOfDsn("host=h"), getpwuid(geteuid())->pw_name);

@@ -23,7 +23,7 @@ using testing_support::StatusIs;
 
 constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
 
-// What the status takes in HTTP/2 trailers: the text percent-encoded, the details in base64.
+// The size in HTTP/2 trailers: the message is percent-encoded, the details are in base64.
 size_t TrailerBytes(const absl::Status& status) {
   const grpc::Status sent = ToGrpc(status);
   size_t bytes = 4 * ((sent.error_details().size() + 2) / 3);
@@ -75,7 +75,7 @@ TEST(ErrorsTest, OneHugeViolationIsStillNamed) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("entries[0].load_kwh: "));
 }
 
-// Regression: of an unknown field with a very long name nothing was told but that there is one.
+// Regression: the error for an unknown field with a very long name had only the count.
 TEST(ErrorsTest, AHugePathIsCutAndNamed) {
   const absl::Status status =
       InvalidRequest({{std::string(100'000, 'x'), "field.known", "is none"}});
@@ -86,8 +86,8 @@ TEST(ErrorsTest, AHugePathIsCutAndNamed) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("x: is none"));
 }
 
-// Regression: a batch of entries of unknown sites answered with 600 KB of trailers, which clients
-// refuse with an error of their own.
+// Regression: the error for a batch with unknown sites had 600 KB of trailers, which clients reject
+// with their own error.
 TEST(ErrorsTest, ManyEntriesWithoutSiteFitIntoTrailers) {
   std::map<int, absl::Status> failures;
   for (int i = 0; i < 10'000; ++i) failures[i] = storage::SiteNotFound(1'000'000'000 + i);

@@ -33,7 +33,7 @@ using testing_support::StatusIs;
 
 constexpr std::chrono::seconds kPatience(20);
 
-// Counts how often the executor called it, and lets a test wait for that.
+// Counts its calls by the executor; a test can wait for them.
 class TestJob : public Job {
  public:
   explicit TestJob(
@@ -48,7 +48,7 @@ class TestJob : public Job {
   }
   void Drop(absl::Status why) override { Note(&drops_, std::move(why)); }
 
-  // Whether it was run or dropped in time.
+  // Waits until it was run or dropped; returns false after a timeout.
   bool Wait() {
     std::unique_lock<std::mutex> lock(mutex_);
     return changed_.wait_for(lock, kPatience, [this] { return runs_ + drops_ > 0; });
@@ -81,7 +81,7 @@ class TestJob : public Job {
   absl::Status why_;
 };
 
-// A job that holds its worker until the test lets go.
+// A job that blocks its worker until the test releases it.
 class HoldingJob : public TestJob {
  public:
   HoldingJob()
@@ -184,7 +184,7 @@ TEST(ExecutorTest, DropsAQueuedJobThatIsCancelled) {
   executor.Cancel(&cancelled);
   EXPECT_EQ(cancelled.drops(), 1);
   EXPECT_THAT(cancelled.why(), StatusIs(absl::StatusCode::kCancelled));
-  // Its place is free again, and a second cancellation changes nothing.
+  // Its place in the queue is free, and a second cancellation has no effect.
   EXPECT_THAT(executor.Submit(&last), IsOk());
   executor.Cancel(&cancelled);
   holder.Release();
@@ -216,7 +216,7 @@ TEST(ExecutorTest, ACancelledJobThatRunsStartsNoFurtherTransaction) {
   EXPECT_EQ(job.drops(), 0);
 }
 
-// A job that queues itself again until it ran `parts` times.
+// A job that requeues itself until it has run `parts` times.
 class LongJob : public Job {
  public:
   LongJob(Executor& executor, int parts) : executor_(executor), parts_(parts) {}
@@ -247,9 +247,8 @@ TEST(ExecutorTest, ARequeuedJobLetsOthersGoFirst) {
   EXPECT_EQ(job.ran(), 3);
 }
 
-// Regression: a cancellation that came while the job ran was forgotten when it was queued again.
-// Regression: a call that was cancelled while its group commit ran was submitted by itself
-// afterwards.
+// Regression: a cancellation of a running job was lost when the job was requeued. Regression: a
+// call that was cancelled during its group commit was submitted again afterwards.
 TEST(ExecutorTest, AJobThatWasCancelledBeforeIsRefused) {
   Executor executor(Offline(1, 100));
   TestJob job;
@@ -280,7 +279,7 @@ TEST(ExecutorTest, RefusesWhileTheDatabaseIsAway) {
   EXPECT_EQ(refused.runs() + refused.drops(), 0);
 }
 
-// Regression: each of them waited for a connection of its own, seconds each.
+// Regression: each job waited some seconds for its own connection.
 TEST(ExecutorTest, DropsWhatIsQueuedWhenTheDatabaseGoesAway) {
   Executor executor(Offline(1, 10));
   HoldingJob holder;
@@ -295,7 +294,7 @@ TEST(ExecutorTest, DropsWhatIsQueuedWhenTheDatabaseGoesAway) {
   ASSERT_TRUE(second.Wait());
   EXPECT_EQ(first.drops() + second.drops(), 2);
   EXPECT_THAT(first.why(), StatusIs(absl::StatusCode::kUnavailable));
-  // They are dropped at once: the worker may still be at its job.
+  // They are dropped at once, while the worker may still run its job.
   ASSERT_TRUE(holder.Wait());
 }
 
@@ -355,8 +354,8 @@ TEST_F(ExecutorOnDatabaseTest, CancelStopsTheRunningQueryAndSparesTheNext) {
   EXPECT_THAT(next_status, IsOk());
 }
 
-// Regression: a cancellation that met no query, because the job was between two, was lost, and the
-// next one ran to its end.
+// Regression: a cancellation between two queries of a job was lost, and the next query was not
+// cancelled.
 TEST_F(ExecutorOnDatabaseTest, CancelReachesAQueryThatStartsAfterIt) {
   Executor executor(Options(1, 10));
   std::promise<void> in_transaction;
@@ -367,7 +366,7 @@ TEST_F(ExecutorOnDatabaseTest, CancelReachesAQueryThatStartsAfterIt) {
                   tx.exec("SELECT 1");
                   in_transaction.set_value();
                   while (!session.cancelled()) std::this_thread::yield();
-                  // Long enough for a cancellation that is sent once to be over.
+                  // Longer than a single cancellation takes.
                   std::this_thread::sleep_for(std::chrono::milliseconds(50));
                   tx.exec("SELECT pg_sleep(30)");
                   return Empty();
@@ -396,8 +395,9 @@ TEST_F(ExecutorOnDatabaseTest, ShutdownWaitsForARunningQueryThatIsCancelled) {
   EXPECT_THAT(slept, StatusIs(absl::StatusCode::kCancelled));
 }
 
-// Thousands of jobs, half of them cancelled at random moments by other threads: each gets exactly
-// one of Run and Drop, and none that was not cancelled sees a cancellation meant for another.
+// Thousands of jobs, half of them cancelled at random times by other threads: for each either Run
+// or Drop is called, and a job that was not cancelled is not affected by the cancellation of
+// another.
 TEST_F(ExecutorOnDatabaseTest, RandomCancellationsHitOnlyTheirJobs) {
   constexpr int kThreads = 4;
   constexpr int kJobsPerThread = 750;
@@ -436,13 +436,13 @@ TEST_F(ExecutorOnDatabaseTest, RandomCancellationsHitOnlyTheirJobs) {
           [&slot, sql](Session& session) { slot.status = Execute(session, sql); });
       const absl::Status submitted = executor.Submit(slot.job.get());
       slot.accepted = submitted.ok();
-      // Some at once, some a few jobs later, when they wait, run or are over.
+      // Some at once, some a few jobs later, when they wait, run or are done.
       const int other = i - static_cast<int>(random() % 12);
       if (random() % 2 == 0 && other >= 0 && slots[other].accepted) {
         slots[other].cancelled = true;
         executor.Cancel(slots[other].job.get());
       }
-      // Some for certain while they run.
+      // Some while they are certainly running.
       if (i % 250 == 0) {
         std::promise<void> started;
         TestJob sleeper([&](Session& session) {
@@ -473,7 +473,7 @@ TEST_F(ExecutorOnDatabaseTest, RandomCancellationsHitOnlyTheirJobs) {
   EXPECT_GT(stopped, 0);
 }
 
-// Regression: a worker that got no connection took jobs nevertheless, and failed them.
+// Regression: a worker without a connection took jobs, which failed.
 TEST_F(ExecutorOnDatabaseTest, AWorkerWithoutAConnectionLeavesJobsToOthers) {
   const auto reach = [](absl::Status& status) {
     return [&status](Session& session) { status = Execute(session, "SELECT"); };
@@ -495,7 +495,7 @@ TEST_F(ExecutorOnDatabaseTest, AWorkerWithoutAConnectionLeavesJobsToOthers) {
     for (const auto& job : jobs) ASSERT_TRUE(job->Wait());
     EXPECT_THAT(outcomes, testing::Each(IsOk()));
   }
-  // Where nobody has one, the job says so.
+  // If no worker has a connection, the job fails with that error.
   Ask("ALTER DATABASE " + database_ + " CONNECTION LIMIT 0");
   Ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename <> current_user"
       " AND datname = current_database()");
@@ -505,7 +505,7 @@ TEST_F(ExecutorOnDatabaseTest, AWorkerWithoutAConnectionLeavesJobsToOthers) {
   EXPECT_THAT(last, StatusIs(absl::StatusCode::kUnavailable));
 }
 
-// Shutdown races with submissions and cancellations: no job is forgotten.
+// Shutdown concurrent with submissions and cancellations: every job is run or dropped.
 TEST_F(ExecutorOnDatabaseTest, ShutdownUnderLoadSettlesEveryJob) {
   for (int round = 0; round < 5; ++round) {
     auto executor = std::make_unique<Executor>(Options(2, 1000));

@@ -1,4 +1,4 @@
-// Rows written as messages by hand are what protobuf's own code reads and writes.
+// The hand-written wire format is equal to that of protobuf.
 #include "services/live_data/export_stream.h"
 
 #include <algorithm>
@@ -27,7 +27,7 @@ void AppendColumn(const Value& value, std::string& row) {
   AppendBinary(row, value);
 }
 
-// The row that the database would give for these fields of `entry`.
+// The row that the database returns for these fields of `entry`.
 std::string RowOf(const LiveDataEntry& entry, const std::vector<int>& fields) {
   const auto& reflection = *entry.GetReflection();
   std::string row;
@@ -55,7 +55,7 @@ std::string RowOf(const LiveDataEntry& entry, const std::vector<int>& fields) {
   return row;
 }
 
-// Each set of fields but the empty one.
+// All sets of fields except the empty one.
 std::vector<std::vector<int>> SetsOfFields() {
   const int count = LiveDataEntry::descriptor()->field_count();
   std::vector<std::vector<int>> sets;
@@ -78,7 +78,7 @@ LiveDataEntry Only(LiveDataEntry entry, const std::vector<int>& fields) {
   return entry;
 }
 
-// Every field of them is set, to zero too.
+// All fields are set, some to zero.
 std::vector<LiveDataEntry> Entries() {
   std::vector<LiveDataEntry> entries = {
       Proto<LiveDataEntry>("id: 1708553108633830841 site_id: 17"
@@ -121,7 +121,7 @@ TEST(AppendWireFormatTest, IsReadAsTheSameMessageWhateverFieldsAreAskedFor) {
 TEST(AppendWireFormatTest, IsWhatProtobufWrites) {
   const std::vector<int> all = SetsOfFields().back();
   for (const LiveDataEntry& entry : Entries()) {
-    if (entry.id() == 0) continue;  // Which protobuf leaves out, and we write.
+    if (entry.id() == 0) continue;  // Protobuf omits a zero; the export writes it.
     v1::ExportLiveDataResponse message;
     *message.add_live_data_entries() = entry;
     std::string bytes;

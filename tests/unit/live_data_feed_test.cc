@@ -1,5 +1,5 @@
-// The feed's thread between writers, watchers that come and go, and a database that does so, too.
-// Runs under ThreadSanitizer too.
+// The thread of the feed with concurrent writers, changing watchers and database restarts. Also
+// runs under ThreadSanitizer.
 #include "storage/watch/live_data_feed.h"
 
 #include <atomic>
@@ -31,7 +31,7 @@ using testing_support::StatusIs;
 
 constexpr std::chrono::seconds kPatience(60);
 
-// A stream that takes each answer at once, on a thread of its own.
+// A stream that reads each response immediately, on its own thread.
 class TestWatcher : public WatchListener {
  public:
   explicit TestWatcher(LiveDataFeed& feed, std::unordered_set<int64_t> sites = {},
@@ -225,7 +225,7 @@ TEST_F(LiveDataFeedTest, ThereIsALimit) {
   TestWatcher(feed).AwaitBegin();
 }
 
-// What goes wrong is told once, and watchers wait.
+// An error is reported once, and watchers wait.
 TEST_F(LiveDataFeedTest, AFaultIsToldAndTriedAgain) {
   Ask("ALTER TABLE live_data RENAME COLUMN xid TO xid_");
   std::atomic<int> faults = 0;

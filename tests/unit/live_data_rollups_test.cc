@@ -1,4 +1,5 @@
-// Rollups are computed from their entries, whoever writes meanwhile. On a real PostgreSQL.
+// Rollups are equal to the sums of their entries, also with concurrent writes. On a real
+// PostgreSQL.
 #include "storage/live_data/live_data_rollups.h"
 
 #include <string>
@@ -155,7 +156,7 @@ TEST_F(RollupsTest, AreRecomputedInPortionsUntilNoneIsStale) {
   EXPECT_EQ(Recompute(2), 0);
 }
 
-// Regression: a portion that timed out was tried again at the same size for ever.
+// Regression: a portion that timed out was always retried with the same size.
 TEST_F(RollupsTest, ATimeoutHalvesThePortionAndItGrowsAgain) {
   constexpr int kSlow = 40;
   constexpr int kFast = 400;

@@ -1,4 +1,4 @@
-// One JSON object a line, whatever the texts hold.
+// One valid JSON object per line for any text.
 #include "services/operations/log.h"
 
 #include <memory>
@@ -15,7 +15,7 @@
 namespace energysites {
 namespace {
 
-// What Log writes, as it was parsed from the one line.
+// The parsed line that Log writes.
 google::protobuf::Struct Logged(std::initializer_list<LogField> fields) {
   std::ostringstream stream;
   const auto before = spdlog::default_logger();

@@ -91,8 +91,8 @@ TEST(PageTokenTest, FingerprintTellsListsApart) {
   }
 }
 
-// Regression: requests of two types with the same bytes had the same fingerprint, so that a token
-// of ListConfigurations was taken by ListLiveDataEntries for a moment of 1970.
+// Regression: requests of two types with the same bytes had the same fingerprint.
+// ListLiveDataEntries therefore accepted a token of ListConfigurations as a time in 1970.
 TEST(PageTokenTest, FingerprintTellsMethodsApart) {
   EXPECT_NE(ListFingerprint(Proto<v1::ListLiveDataEntriesRequest>("site_id: 5")),
             ListFingerprint(Proto<v1::ListConfigurationsRequest>("site_id: 5")));
@@ -116,7 +116,7 @@ TEST(PageTokenTest, BoundsThePageSize) {
   }
 }
 
-// A list of the numbers 1 to `rows`, as ListPage walks it. Returns the sizes of the pages.
+// Lists the numbers 1 to `rows` with ListPage. Returns the sizes of the pages.
 std::vector<size_t> Walk(int rows, int page_size) {
   v1::ListSitesRequest request;
   request.set_page_size(page_size);

@@ -1,4 +1,4 @@
-// How PostgreSQL carries out the statements on live data, which has a partition for each month.
+// The query plans of the statements on live data, which has a partition for each month.
 #include <functional>
 #include <string>
 #include <vector>
@@ -27,10 +27,10 @@ constexpr char kSiteIdId[] = "_site_id_id_idx";
 constexpr char kDtStampId[] = "_dt_stamp_id_idx";
 constexpr char kKey[] = "_pkey";  // Of site_id, dt_stamp and id.
 
-// Finds an entry or a page among all months.
+// A query for an entry or a page in all months.
 struct Read {
   std::string call;
-  std::string index;  // The end of the name of the one that it should use.
+  std::string index;  // The suffix of the name of the expected index.
 };
 
 const std::vector<Read>& Reads() {
@@ -56,7 +56,7 @@ class PlansTest : public DatabaseTest {
     Ask("VACUUM ANALYZE live_data, sites");
   }
 
-  // Entries of three sites, stored in the order of `order`, an expression of their number n.
+  // Entries of three sites, stored in the order of the expression `order` of their number n.
   void Fill(const std::string& order) {
     Ask("INSERT INTO live_data (id, site_id, dt_stamp, soc, load_kwh, net_load_kwh,"
         " pv_notification, bio_notification, cro_notification)"
@@ -92,7 +92,7 @@ class PlansTest : public DatabaseTest {
         .status();
   }
 
-  // That every read walks along its index. Those of tables without rows are alike.
+  // Checks that every query uses its index. Indexes of empty tables are not distinguished.
   void ExpectPlans(bool any_index = false) {
     EXPECT_THAT(Try(AppSession(),
                     [&](pqxx::work& tx) {
@@ -121,14 +121,14 @@ TEST_F(PlansTest, ReadsUseTheirIndexesWhateverTheOrderOfRows) {
   ExpectPlans();
 }
 
-// Regression: where there are few sites, a site's entries were looked for among those of all.
+// Regression: with few sites, the query for a site scanned the entries of all sites.
 TEST_F(PlansTest, ReadsUseTheirIndexesWhereRowsCameInOrder) {
   Fill("n");
   ExpectPlans();
 }
 
-// Regression: with some years of months PostgreSQL planned most calls anew, which took ten times as
-// long as carrying them out.
+// Regression: with some years of partitions PostgreSQL planned most calls again, which took ten
+// times as long as their execution.
 TEST_F(PlansTest, APlanIsMadeOnce) {
   Fill("n");
   std::string counted;
@@ -147,7 +147,7 @@ TEST_F(PlansTest, APlanIsMadeOnce) {
   EXPECT_EQ(counted, absl::StrCat(Reads().size() * 10, " generic, 0"));
 }
 
-// An export reads most of a month, and walking along an index would take it longer.
+// An export reads most of a month; an index scan would be slower.
 TEST_F(PlansTest, ExportsMayReadTablesFromEndToEnd) {
   Fill("n");
   SessionOptions options = AppSession();

@@ -1,4 +1,4 @@
-// Bodies of REST calls, and the fields in them that the contract does not know.
+// Unknown fields in the bodies of REST calls.
 #include "services/rest_body/rest_writes.h"
 
 #include "absl/strings/match.h"
@@ -18,7 +18,7 @@ using testing::HasSubstr;
 
 class RestWritesTest : public testing::Test {
  protected:
-  // The fields that are refused, for `reason`; `{"no JSON"}` for a broken text.
+  // The rejected fields with `reason`; `{"no JSON"}` for invalid JSON.
   std::vector<std::string> Refused(const std::string& method, const std::string& path,
                                    const std::string& body,
                                    const std::string& reason = "field.known") {
@@ -61,7 +61,7 @@ TEST_F(RestWritesTest, NamesEveryUnknownField) {
       ElementsAre("entries[1].sco", "entries[2].loads", "entries[2].sco", "return_partial_sucess"));
 }
 
-// Regression: a misspelt validate_only deleted what it was to spare.
+// Regression: a call with a misspelt validate_only deleted the resource.
 TEST_F(RestWritesTest, ADeletesBodyIsTheRequest) {
   EXPECT_THAT(Refused("DELETE", "/v1/sites/7", R"({"validate_onli": true, "etagg": "1"})"),
               ElementsAre("validate_onli", "etagg"));

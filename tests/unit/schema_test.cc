@@ -1,4 +1,4 @@
-// Migrations, what the roles may do, and partitions, on a real PostgreSQL.
+// Migrations, privileges of the roles, and partitions, on a real PostgreSQL.
 #include <future>
 #include <limits>
 #include <optional>
@@ -47,7 +47,7 @@ class MigratorTest : public testing::Test {
   int applied_ = 0;
 };
 
-// The real ones, then one of the test's own.
+// The real migrations, then one of the test.
 std::vector<Migration> MigrationsAnd(const Migration& extra) {
   std::vector<Migration> migrations = Migrations();
   migrations.push_back(extra);
@@ -70,7 +70,7 @@ TEST_F(MigratorTest, RefusesAnAppliedFileThatChanged) {
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("9000_extra")));
 }
 
-// Regression: what this program has and the database has not was applied before the refusal.
+// Regression: missing migrations were applied before the refusal.
 TEST_F(MigratorTest, RefusesADatabaseThatIsNewerAndLeavesItAlone) {
   ASSERT_THAT(MigrateTo(MigrationsAnd(kExtra)), IsOk());
   EXPECT_THAT(MigrateTo(MigrationsAnd({8000, "8000_other", "CREATE TABLE other (id int)"})),
@@ -85,8 +85,8 @@ TEST_F(MigratorTest, AFailedMigrationLeavesNothing) {
   EXPECT_THAT(MigrateTo(MigrationsAnd(kExtra)), IsOk());
 }
 
-// Regression: a migration under load that met a deadlock failed, and one that waited for a long
-// transaction kept all calls waiting behind it.
+// Regression: a migration under load failed on a deadlock, and blocked all calls while it waited
+// for a long transaction.
 TEST_F(MigratorTest, WaitsForOthersAsideFromTheirQueue) {
   ASSERT_THAT(MigrateTo(Migrations()), IsOk());
   pqxx::connection reader(dsn_);
@@ -239,7 +239,7 @@ TEST_F(PartitionsTest, NoCallerMakesMoreThanTheWindowHolds) {
   EXPECT_EQ(Partitions(), 2 + 22 * 12);
 }
 
-// An open export reads; neither a new month nor an insert waits for it.
+// An open export blocks neither the creation of a month nor inserts.
 TEST_F(PartitionsTest, AnOpenReadDelaysNothing) {
   ASSERT_THAT(Create(1456704000), IsOk());
   ASSERT_THAT(Create(0), IsOk());
@@ -253,8 +253,7 @@ TEST_F(PartitionsTest, AnOpenReadDelaysNothing) {
   EXPECT_EQ(Partitions(), 4);
 }
 
-// Regression: a page token that someone made up, with a moment beyond all calendars, was a fault of
-// ours in the log.
+// Regression: a forged page token with a time out of range was logged as an INTERNAL error.
 TEST_F(PartitionsTest, AMomentOutOfRangeIsAnEndOfTheList) {
   ASSERT_THAT(Create(0), IsOk());
   constexpr int64_t kLeast = std::numeric_limits<int64_t>::min();
@@ -276,7 +275,7 @@ TEST_F(PartitionsTest, AMomentOutOfRangeIsAnEndOfTheList) {
   }
 }
 
-// A month that was detached since this process last saw it is made again.
+// A month that was detached after this process used it is created again.
 TEST_F(PartitionsTest, AMonthThatWasDroppedIsMadeAgain) {
   ASSERT_THAT(Create(1456704000), IsOk());
   Query(Dsn(kOwner), "DROP TABLE live_data_2016_02");

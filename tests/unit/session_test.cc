@@ -54,7 +54,7 @@ absl::Status StatusOf(const std::function<void()>& fails) {
   return absl::OkStatus();
 }
 
-// Regression: a connection that was cut while a statement was prepared counted as a fault of ours.
+// Regression: a connection lost while a statement was prepared was reported as INTERNAL.
 TEST(StatusFromExceptionTest, WhatLibpqSaysIsALostConnection) {
   const absl::Status status = StatusOf(
       [] { throw pqxx::sql_error("server closed the connection unexpectedly", "name", nullptr); });
@@ -74,8 +74,8 @@ TEST(StatusFromExceptionTest, ADeadlockIsAConflictOfLocks) {
   EXPECT_TRUE(IsRetryable(serialization));
 }
 
-// Regression: libpqxx has types of its own for such errors, without a state, and they counted as
-// lost connections.
+// Regression: libpqxx has separate exception types, without a SQLSTATE, for these errors. They were
+// handled as lost connections.
 TEST_F(SessionTest, WhatTheServerRefusesIsAFaultOfOurs) {
   Session session(AppSession());
   for (const char* sql :
@@ -101,7 +101,7 @@ TEST_F(SessionTest, EveryStatementPrepares) {
             prepared);
 }
 
-// Whatever the role and the database say: doubles must keep their bits, OK must mean on disk.
+// Independent of the settings of role and database: doubles are exact and OK means on disk.
 TEST_F(SessionTest, SettingsHoldAgainstThoseOfTheRole) {
   const std::string role = absl::StrCat("ALTER ROLE ", kApp, " IN DATABASE ", database_, " SET ");
   for (const char* setting :
@@ -127,8 +127,8 @@ TEST_F(SessionTest, SettingsHoldAgainstThoseOfTheRole) {
   EXPECT_EQ(*Select(session, "SELECT 0.1::float8 + 0.2::float8"), "0.30000000000000004");
 }
 
-// Regression: after a restart of the database the first call on each connection failed, although
-// nothing had been asked of the lost one yet.
+// Regression: after a restart of the database the first call on each connection failed, although no
+// statement had been sent on it.
 TEST_F(SessionTest, AConnectionLostWhileIdleIsReplacedUnnoticed) {
   Session session(AppSession());
   const std::string pid = *Select(session, "SELECT pg_backend_pid()");
@@ -139,8 +139,7 @@ TEST_F(SessionTest, AConnectionLostWhileIdleIsReplacedUnnoticed) {
   EXPECT_EQ(*Select(session, "SHOW timezone"), "UTC");
 }
 
-// Regression: a leader whose cancelled ROLLBACK had left a transaction open went on with it for
-// ever.
+// Regression: after a cancelled ROLLBACK the leader continued in the open transaction.
 TEST_F(SessionTest, WhoHoldsLocksIsToldThatItsConnectionWasLost) {
   SessionOptions options = AppSession();
   options.holds_locks = true;
@@ -155,7 +154,7 @@ TEST_F(SessionTest, WhoHoldsLocksIsToldThatItsConnectionWasLost) {
     ASSERT_THAT(pid, IsOk());
     lose(*pid);
     EXPECT_THAT(Select(session, "SELECT 1"), StatusIs(absl::StatusCode::kUnavailable));
-    // A step of many transactions goes on with none of them.
+    // The other transactions of the step do not run.
     EXPECT_THAT(Select(session, "SELECT 1"), StatusIs(absl::StatusCode::kUnavailable));
     session.Begin();
     EXPECT_THAT(Select(session, "SELECT 1"), IsOk());
@@ -193,7 +192,7 @@ TEST_F(SessionTest, ABackendKilledAtWorkIsUnavailableOnceThenConnectedAnew) {
   EXPECT_EQ(*Select(session, "SHOW lock_timeout"), "5s");
 }
 
-// libpqxx would connect again by itself, as a session without our settings.
+// libpqxx would reconnect implicitly, without the settings of the session.
 TEST_F(SessionTest, AnIdleTransactionThatWasEndedIsConnectedAnewWithSettings) {
   SessionOptions options = AppSession();
   options.idle_in_transaction_timeout = absl::Milliseconds(50);
@@ -230,7 +229,7 @@ TEST_F(SessionTest, AValueThatIsNotOkRollsBack) {
   EXPECT_EQ(Ask("SELECT count(*) FROM sites"), "0");
 }
 
-// Two transactions take two rows in opposite order: the victim is run again and both succeed.
+// Two transactions lock two rows in opposite order: the aborted one is retried and both succeed.
 TEST_F(SessionTest, ADeadlockIsRetried) {
   Ask("INSERT INTO sites (name, location) VALUES ('a', 'x'), ('b', 'x')");
   std::mutex mutex;
@@ -243,7 +242,7 @@ TEST_F(SessionTest, ADeadlockIsRetried) {
     const auto result = session.Transact([&](pqxx::work& tx) -> absl::StatusOr<Empty> {
       std::unique_lock<std::mutex> lock(mutex);
       ++tries;
-      // Else it could take its row before the survivor wakes up, and meet it again.
+      // Otherwise it could lock its row before the other transaction resumes, and deadlock again.
       if (is_retry) changed.wait(lock, [&] { return one_is_done; });
       is_retry = true;
       lock.unlock();

@@ -1,4 +1,4 @@
-// What ends the wait for a database that does not answer, on a real PostgreSQL.
+// The timeout for a database that does not respond, on a real PostgreSQL.
 #include "storage/postgres/silence_watch.h"
 
 #include <atomic>
@@ -44,13 +44,13 @@ class SilenceWatchTest : public DatabaseTest {
     return options;
   }
 
-  // The watch counts after it has ended the connection, and perhaps after the call has failed.
+  // The count is updated after the connection is closed, possibly after the call has failed.
   static void ExpectAbandoned(const std::atomic<int>& abandoned, int count) {
     while (abandoned < count) std::this_thread::yield();
     EXPECT_EQ(abandoned, count);
   }
 
-  // Each of `statements` in one transaction.
+  // Runs all `statements` in one transaction.
   static absl::Status Run(Session& session, const std::vector<std::string>& statements) {
     return session
         .Transact([&](pqxx::work& tx) -> absl::StatusOr<Empty> {
@@ -61,7 +61,7 @@ class SilenceWatchTest : public DatabaseTest {
   }
 };
 
-// Regression: a call on a backend that stood still waited for ever, and health said SERVING.
+// Regression: a call on a stopped backend never returned, and health was SERVING.
 TEST_F(SilenceWatchTest, ASilentConnectionIsEndedAndReplaced) {
   std::atomic<int> abandoned = 0;
   SilenceWatch watch(kMaxBackends, [&] { ++abandoned; });
@@ -69,7 +69,7 @@ TEST_F(SilenceWatchTest, ASilentConnectionIsEndedAndReplaced) {
   const absl::Status status = Run(session, {"SELECT pg_sleep(60)"});
   EXPECT_THAT(status, StatusIs(absl::StatusCode::kDeadlineExceeded));
   EXPECT_EQ(DetailOf<google::rpc::ErrorInfo>(status).reason(), "DATABASE_SILENT");
-  // The statement may still commit: nobody is asked to send it again.
+  // The statement may still commit, so the error must not suggest a retry.
   EXPECT_FALSE(status.GetPayload("type.googleapis.com/google.rpc.RetryInfo").has_value());
   EXPECT_THAT(Run(session, {"SELECT 1"}), IsOk());
   ExpectAbandoned(abandoned, 1);
@@ -82,7 +82,7 @@ TEST_F(SilenceWatchTest, ATransactionMayTakeLongerThanEachOfItsStatements) {
   EXPECT_THAT(Run(session, statements), IsOk());
 }
 
-// The limit is for silence: an export may take any time, and so may those who read it.
+// The limit applies to silence only: an export and its client may take any time.
 TEST_F(SilenceWatchTest, ASlowReaderOfAnExportIsNotSilence) {
   Ask("INSERT INTO sites (name, location) VALUES ('Mill', 'Brno')");
   Ask(R"(INSERT INTO live_data (id, site_id, dt_stamp, soc, load_kwh, net_load_kwh,
@@ -116,7 +116,7 @@ TEST_F(SilenceWatchTest, AnIdleConnectionIsNotSilent) {
   EXPECT_TRUE(idle.connected());
 }
 
-// Each backend that stands still counts against max_connections.
+// Each stopped backend counts against max_connections.
 TEST_F(SilenceWatchTest, BackendsAreBounded) {
   SilenceWatch watch(/*max_backends=*/5);
   std::vector<std::unique_ptr<Session>> sessions;
@@ -158,7 +158,7 @@ TEST_F(SilenceWatchTest, BackendsThatStandStillAreNotForgotten) {
   EXPECT_THAT(watch.abandoned_backends(), testing::ElementsAre(std::stoi(left)));
 }
 
-// Regression: a database that stands still held a call without a deadline for ever.
+// Regression: with a stopped database, a call without a deadline never returned.
 TEST_F(SilenceWatchTest, AbandonEndsAQuery) {
   Session session(AppSession());
   ASSERT_THAT(Run(session, {"SELECT 1"}), IsOk());

@@ -17,7 +17,7 @@ using testing_support::DetailOf;
 
 class StreamPlacesTest : public testing::Test {
  protected:
-  // The reason why the caller gets no place, and else empty.
+  // The reason why the caller gets no place; empty if it gets one.
   std::string Take(const Caller& caller) {
     std::unique_ptr<StreamPlaces::Place> place;
     const absl::Status taken = places_.Take(caller, place);

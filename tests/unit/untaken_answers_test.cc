@@ -23,7 +23,7 @@ std::string ReasonOf(const absl::Status& status) {
 
 class UntakenAnswersTest : public testing::Test {
  protected:
-  // Holds `mib` answers of 1 MiB.
+  // Holds `mib` responses of 1 MiB.
   std::vector<std::unique_ptr<UntakenAnswers::Answer>> Hold(const Caller& caller, size_t mib) {
     std::vector<std::unique_ptr<UntakenAnswers::Answer>> held;
     for (size_t i = 0; i < mib; ++i) held.push_back(answers_.Hold(caller, kMib));

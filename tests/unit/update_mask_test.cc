@@ -1,4 +1,4 @@
-// What the mask of an Update request selects; what is wrong with one is in the corpus.
+// The fields that an update mask selects; the corpus has the invalid masks.
 #include "validation/update_mask.h"
 
 #include <string>
@@ -80,7 +80,7 @@ TEST(UpdateMaskTest, MessagesTellWhatMayBeChanged) {
             "must name fields among name, location, or be * alone, got \"id\"");
 }
 
-// Two bytes of mask must not be answered with 200 bytes of violation, a million times.
+// A path of two bytes has a violation of 200 bytes, so their number must be limited.
 TEST(UpdateMaskTest, NamesAtMostAHundredBadPaths) {
   auto request = Parse<v1::UpdateSiteRequest>("site { name: 'a' }");
   for (int i = 0; i < 1000; ++i) request.mutable_update_mask()->add_paths("");

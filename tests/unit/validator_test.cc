@@ -28,7 +28,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
 
-// Returns the violations of the message written as `text`, each as "path rule_id".
+// Returns the violations of the message in text format, each as "path rule_id".
 template <typename Type>
 std::vector<std::string> Judge(const std::string& text) {
   Type message;
@@ -44,7 +44,7 @@ std::vector<std::string> Judge(const std::string& text) {
 
 struct RuleCase {
   std::string text;
-  std::string violation;  // Empty where the text is valid.
+  std::string violation;  // Empty if the message is valid.
 };
 
 TEST(ValidatorTest, JudgesEachRuleAsProtovalidateDoes) {
@@ -227,7 +227,7 @@ TEST(ValidatorTest, MessagesSayWhatIsAllowedAndWhatWasSent) {
 
 struct RefusedCase {
   std::string type;   // A message in Refused.
-  std::string field;  // Below that message; may be the message itself.
+  std::string field;  // Path in that message, or the message itself.
   std::string rule;
 };
 

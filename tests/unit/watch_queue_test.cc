@@ -1,5 +1,5 @@
-// What watchers are told, when, and in which pieces; without a database. Runs under
-// ThreadSanitizer too.
+// Content, order and size of the responses to watchers; without a database. Also runs under
+// ThreadSanitizer.
 #include "storage/watch/watch_queue.h"
 
 #include <algorithm>
@@ -23,7 +23,7 @@ using std::chrono::seconds;
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-// A stream that keeps what it is told.
+// A stream that records the calls of the queue.
 class TestListener : public WatchListener {
  public:
   void Send(WatchAnswer answer) override {
@@ -68,7 +68,7 @@ class WatchQueueTest : public testing::Test {
     return std::make_unique<WatchQueue>(&listener_, std::move(sites), resume, options);
   }
 
-  // The answer went out.
+  // The response was sent.
   void Take(WatchQueue& queue) {
     ASSERT_TRUE(listener_.sending);
     listener_.sending = false;
@@ -130,7 +130,7 @@ TEST_F(WatchQueueTest, AReaderWithoutRoomIsToldTheRestLater) {
   queue->Deliver(Chunk(5, 6), now_);
   Take(*queue);
   EXPECT_THAT(Told(), ElementsAre("@0", "bcd@3"));
-  // The next is read while that one is on its way.
+  // The next response is prepared while this one is being sent.
   EXPECT_EQ(queue->Behind(At(6)), At(3));
   queue->Deliver(Chunk(3, 6), now_);
   EXPECT_EQ(queue->Behind(At(6)), std::nullopt);
@@ -265,7 +265,7 @@ TEST_F(WatchQueueTest, ADetachedListenerIsNotCalled) {
   EXPECT_EQ(listener_.cuts, 0);
 }
 
-// A stream whose answers another thread takes, as gRPC's do.
+// A stream whose responses are completed by another thread, as in gRPC.
 class ThreadedListener : public WatchListener {
  public:
   ~ThreadedListener() override { Stop(); }
@@ -329,7 +329,7 @@ TEST(WatchQueueThreadsTest, AllAreToldAllWhileTheyTakeAndLeave) {
   std::string expected;
   for (const WatchEntry& entry : Chunk(0, kLast).entries) expected += entry.bytes;
   for (int i = 0; i < kWatchers; ++i) {
-    // What still waits goes out with the answer before.
+    // Waiting entries are sent with the previous response.
     while (i > 0 && queues[i]->Behind({kLast + 1, 0}) == std::nullopt) std::this_thread::yield();
     queues[i]->Detach();
     listeners[i]->Stop();
