@@ -273,5 +273,5 @@ ALL = [
     rapid_reset, oversized_messages, gzip_bombs, slow_headers, slow_bodies, unfinished_messages,
     never_reads, ping_abuse, continuation_flood, header_bombs, many_connections,
 ]  # fmt: skip
-# Several hundred MiB on the bare port, as the README says.
+# Several hundred MiB on the bare port, as deploy/README.md says.
 FOR_ENVOY = [one_byte_fields, open_calls]

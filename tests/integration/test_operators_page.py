@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from energysites.v1 import live_data_pb2
 
-from support import readme
+from support import markdown
 from support.calls import create_site
 from support.ingest import Ingest, numbered
 from support.metrics import scrape
@@ -15,25 +15,22 @@ from support.postgres import BIN
 from support.process import ROOT
 from support.server import BINARY
 
-PAGE = ROOT / "deploy" / "README.md"
-
 
 @pytest.fixture(scope="module")
 def text():
-    return PAGE.read_text(encoding="utf-8")
+    return markdown.read("deploy/README.md")
 
 
 @pytest.mark.one_server("about the page and one process's metrics")
 def test_flags_and_metrics_exist(text, server):
     printed = subprocess.run([BINARY, "--print_config"], capture_output=True, text=True, check=True)
-    flags = set(re.findall(r"^--(\w+)=", printed.stdout, re.MULTILINE))
-    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
-    named = {code[2:] for code in readme.codes(prose) if re.fullmatch(r"--\w+", code)}
+    flags = {"print_config", *re.findall(r"^--(\w+)=", printed.stdout, re.MULTILINE)}
+    named = {code[2:] for code in markdown.codes(markdown.prose(text)) if re.fullmatch(r"--\w+", code)}
     assert named and named <= flags
     create_site(server.stubs())
     page = scrape(server)
-    source = "".join(path.read_text() for path in (ROOT / "services").glob("*.cc"))
-    metrics = [readme.codes(row[0])[0] for row in readme.table(text, "| metric | wrong if |")]
+    source = "".join(path.read_text() for path in (ROOT / "services").rglob("*.cc"))
+    metrics = [markdown.codes(row[0])[0] for row in markdown.table(text, "| metric | wrong if |")]
     assert [one for one in metrics if f"# TYPE {one} " not in page and one not in source] == []
 
 

@@ -1,4 +1,4 @@
-"""Returns the rules of the contract in the words of the README, with the ids of protovalidate."""
+"""Returns the rules of the contract in the words of proto/README.md, with protovalidate's ids."""
 
 YEAR_1 = -62135596800
 YEAR_9999 = (253402300799, 999999999)

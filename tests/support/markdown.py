@@ -1,12 +1,45 @@
-"""Reads the commands and the tables in the README."""
+"""Reads the Markdown pages: their shown commands, their tables, their links and headings."""
 
 import json
 import re
+import subprocess
 from dataclasses import dataclass
 
 from support.process import ROOT
 
-README = ROOT / "README.md"
+
+def pages():
+    """The paths of all Markdown files of the project, relative to its root."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    return [page for page in listed if (ROOT / page).exists()]
+
+
+def read(page):
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def prose(text):
+    """`text` without its blocks of code."""
+    return re.sub(r"^ *```.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def links(text):
+    """The targets of the links to other pages and headings of the project."""
+    found = re.findall(r"\]\(([^)]+)\)", prose(text))
+    return [target for target in found if "://" not in target]
+
+
+def anchors(text):
+    """The anchors of the headings, as GitHub names them."""
+    found, counts = set(), {}
+    for heading in re.findall(r"^#+ (.*)$", prose(text), re.MULTILINE):
+        name = re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+        count = counts[name] = counts.get(name, -1) + 1
+        found.add(f"{name}-{count}" if count else name)
+    return found
 
 
 @dataclass
@@ -42,7 +75,7 @@ def table(text, header):
     """The rows below the row `header`, each as a list of stripped cells."""
     lines = iter(text.splitlines())
     if header not in lines:  # Continues after it.
-        raise AssertionError(f"the README has no table {header}")
+        raise AssertionError(f"the page has no table {header}")
     next(lines)
     rows = []
     for line in lines:
