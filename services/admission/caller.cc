@@ -58,6 +58,10 @@ absl::StatusOr<Caller> CallerFromHeaders(const grpc::CallbackServerContext& cont
 
 }  // namespace
 
+std::string DeviceOf(const Caller& caller) {
+  return caller.sites.has_value() ? caller.subject : "";
+}
+
 std::optional<std::set<int64_t>> ParseSiteIds(absl::string_view json) {
   google::protobuf::ListValue list;
   if (!google::protobuf::util::JsonStringToMessage({json.data(), json.size()}, &list).ok()) {

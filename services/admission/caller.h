@@ -39,6 +39,10 @@ absl::StatusOr<Caller> CallerOf(const grpc::CallbackServerContext& context, Iden
 // names in its certificate.
 std::string OwnerOf(const Caller& caller, const grpc::CallbackServerContext& context);
 
+// Returns the subject whose share of a limit the caller uses: that of a token which is restricted to
+// sites. Such tokens are for devices, which are many and not trusted. Empty for other callers.
+std::string DeviceOf(const Caller& caller);
+
 // Returns the ids in a JSON array of decimal strings or integers, such as `["1","2"]`; nothing if
 // `json` is anything else. Rejects numbers from 2^53 on, which JSON parsers round.
 std::optional<std::set<int64_t>> ParseSiteIds(absl::string_view json);

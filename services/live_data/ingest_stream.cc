@@ -103,7 +103,7 @@ class IngestMethod::Stream final : public Reactor {
   grpc::CallbackServerContext* const context_;
   CallObserver observer_;
   const absl::StatusOr<Caller> caller_;
-  std::unique_ptr<StreamPlaces::Place> place_;
+  std::unique_ptr<SubjectQuota::Holding> holding_;
   storage::Turnstile turnstile_;
 
   std::mutex mutex_;
@@ -211,7 +211,7 @@ class IngestMethod::Batch final : public storage::Job {
 
 absl::Status IngestMethod::Stream::Accept() {
   if (!caller_.ok()) return caller_.status();
-  return method_.places_.Take(*caller_, place_);
+  return method_.streams_.Take(DeviceOf(*caller_), holding_);
 }
 
 void IngestMethod::Stream::OnReadDone(bool ok) {
@@ -348,7 +348,7 @@ void IngestMethod::Stream::Fail(const absl::Status& status) {
 
 bool IngestMethod::Stream::MayRead() const {
   if (end_.has_value() || reading_ || opening_ != nullptr) return false;
-  const int streams = static_cast<int>(method_.places_.taken());
+  const int streams = static_cast<int>(method_.streams_.held());
   const int room = std::clamp(kMaxBatches / streams, 1, kMaxBatchesOfStream);
   // Refusals that the client does not take fill the room, too.
   return static_cast<int>(waiting_.size() + refused_.size()) + running_ < room;
@@ -402,7 +402,7 @@ void IngestMethod::Stream::Advance(std::unique_lock<std::mutex>& lock) {
   const absl::Status status = client_gone_ ? absl::CancelledError("the caller gave up") : *end_;
   lock.unlock();
   observer_.Done(status);
-  place_.reset();  // Before the client knows, who may begin the next one at once.
+  holding_.reset();  // Before the client knows, who may begin the next one at once.
   Finish(ToGrpc(status, *context_));
 }
 
@@ -416,7 +416,7 @@ IngestMethod::IngestMethod(ServiceContext& context, const std::string& service,
       allocator_(std::move(allocator)),
       observer_(context.metrics, "bidi_stream", service, name),
       batch_entries_(observer_.BatchEntries()),
-      places_(kMaxStreams, kMaxStreamsOfDevice) {}
+      streams_(StreamQuota(kMaxStreams, kMaxStreamsOfDevice)) {}
 
 IngestMethod::Reactor* IngestMethod::Start(grpc::CallbackServerContext* context) {
   return new Stream(*this, context);

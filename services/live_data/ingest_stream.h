@@ -10,7 +10,7 @@
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "services/admission/request_admission.h"
-#include "services/admission/stream_places.h"
+#include "services/admission/subject_quota.h"
 #include "services/operations/call_observer.h"
 #include "services/rpc/service_context.h"
 #include "storage/inserts/live_data_allocator.h"
@@ -40,7 +40,7 @@ class IngestMethod {
   const std::shared_ptr<storage::LiveDataAllocator> allocator_;
   MethodObserver observer_;
   prometheus::Histogram& batch_entries_;
-  StreamPlaces places_;
+  SubjectQuota streams_;
 };
 
 }  // namespace energysites

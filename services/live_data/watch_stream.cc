@@ -109,8 +109,8 @@ class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuff
     WatchLiveDataRequest request;
     const auto caller = method_.admission_.Admit(*context_, &bytes, &request, method_.observer_);
     if (!caller.ok()) return caller.status();
-    const absl::Status placed = method_.places_.Take(*caller, place_);
-    if (!placed.ok()) return placed;
+    const absl::Status room = method_.streams_.Take(DeviceOf(*caller), holding_);
+    if (!room.ok()) return room;
 
     // The fingerprint does not depend on order or duplicates of the sites.
     const std::set<int64_t> sites(request.site_ids().begin(), request.site_ids().end());
@@ -167,7 +167,7 @@ class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuff
   void Finish(const absl::Status& status) {
     observer_.Done(status);
     // Before the client gets the status, because it may start the next stream at once.
-    place_.reset();
+    holding_.reset();
     ServerWriteReactor::Finish(ToGrpc(status, *context_));
   }
 
@@ -178,7 +178,7 @@ class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuff
   std::vector<int64_t> owner_;
   std::string subject_;
   std::vector<int64_t> sites_;
-  std::unique_ptr<StreamPlaces::Place> place_;
+  std::unique_ptr<SubjectQuota::Holding> holding_;
   grpc::ByteBuffer answer_;
   std::mutex mutex_;
   bool cancelled_ = false;
@@ -192,7 +192,7 @@ WatchMethod::WatchMethod(ServiceContext& context, const std::string& service,
       feed_(context.live_data_feed),
       draining_(context.draining),
       admission_(std::move(admission)),
-      places_(feed_.max_watchers(), feed_.max_watchers() / 10),
+      streams_(StreamQuota(feed_.max_watchers(), feed_.max_watchers() / 10)),
       observer_(context.metrics, "server_stream", service, name) {}
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* WatchMethod::Start(grpc::CallbackServerContext* context,

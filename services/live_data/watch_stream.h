@@ -8,7 +8,7 @@
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "services/admission/request_admission.h"
-#include "services/admission/stream_places.h"
+#include "services/admission/subject_quota.h"
 #include "services/operations/call_observer.h"
 #include "services/rpc/service_context.h"
 
@@ -31,7 +31,7 @@ class WatchMethod {
   storage::LiveDataFeed& feed_;
   Draining& draining_;
   const RequestAdmission admission_;
-  StreamPlaces places_;
+  SubjectQuota streams_;
   MethodObserver observer_;
 };
 

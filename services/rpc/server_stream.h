@@ -18,7 +18,7 @@
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "services/admission/request_admission.h"
-#include "services/admission/stream_places.h"
+#include "services/admission/subject_quota.h"
 #include "services/errors/errors.h"
 #include "services/operations/call_observer.h"
 #include "services/rpc/service_context.h"
@@ -56,7 +56,7 @@ class ServerStreamMethod {
         stall_timeout_(absl::ToChronoMilliseconds(context.export_stall_timeout)),
         admission_(std::move(admission)),
         handler_(std::move(handler)),
-        places_(context.export_places),
+        streams_(context.export_streams),
         observer_(context.metrics, "server_stream", service, name) {}
 
   // Starts a call, which deletes itself when done.
@@ -72,7 +72,7 @@ class ServerStreamMethod {
   const std::chrono::milliseconds stall_timeout_;
   const RequestAdmission admission_;
   const Handler handler_;
-  StreamPlaces& places_;
+  SubjectQuota& streams_;
   MethodObserver observer_;
 };
 
@@ -120,8 +120,8 @@ class ServerStreamMethod<Request>::Call final : public grpc::ServerWriteReactor<
   absl::Status Accept(grpc::ByteBuffer request) {
     const auto caller = method_.admission_.Admit(*context_, &request, &request_, method_.observer_);
     if (!caller.ok()) return caller.status();
-    const absl::Status placed = method_.places_.Take(*caller, place_);
-    return placed.ok() ? method_.executor_.Submit(this) : placed;
+    const absl::Status room = method_.streams_.Take(DeviceOf(*caller), holding_);
+    return room.ok() ? method_.executor_.Submit(this) : room;
   }
 
   void SetWriting(bool writing) {
@@ -157,7 +157,7 @@ class ServerStreamMethod<Request>::Call final : public grpc::ServerWriteReactor<
     const absl::Status written = WaitForWrite();
     if (status.ok()) status = written;
     // Before the client gets the status, because it may start the next stream at once.
-    place_.reset();
+    holding_.reset();
     if (!written.ok()) Abort(written);
     {
       std::unique_lock<std::mutex> lock(mutex_);
@@ -171,7 +171,7 @@ class ServerStreamMethod<Request>::Call final : public grpc::ServerWriteReactor<
   grpc::CallbackServerContext* const context_;
   CallObserver observer_;
   Request request_;
-  std::unique_ptr<StreamPlaces::Place> place_;
+  std::unique_ptr<SubjectQuota::Holding> holding_;
   std::mutex mutex_;
   std::condition_variable changed_;
   bool cancelled_ = false;

@@ -5,8 +5,7 @@
 #include "absl/time/time.h"
 #include "prometheus/registry.h"
 #include "services/admission/caller.h"
-#include "services/admission/stream_places.h"
-#include "services/admission/untaken_answers.h"
+#include "services/admission/subject_quota.h"
 #include "services/rpc/draining.h"
 #include "storage/postgres/executor.h"
 #include "storage/watch/live_data_feed.h"
@@ -18,9 +17,9 @@ struct ServiceContext {
   storage::Executor& executor;  // For unary calls.
   // For streams, which may use a connection for hours; without a statement timeout.
   storage::Executor& export_executor;
-  StreamPlaces& export_places;  // One per connection of `export_executor`: streams are not queued.
+  SubjectQuota& export_streams;  // One per connection of `export_executor`: streams are not queued.
   storage::Executor& ingest_executor;
-  UntakenAnswers& untaken_answers;  // Of unary calls.
+  SubjectQuota& untaken_answers;  // In bytes, of unary calls.
   storage::LiveDataFeed& live_data_feed;
   Draining& draining;
   prometheus::Registry& metrics;

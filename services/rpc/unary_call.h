@@ -18,7 +18,7 @@
 #include "grpcpp/support/byte_buffer.h"
 #include "grpcpp/support/server_callback.h"
 #include "services/admission/request_admission.h"
-#include "services/admission/untaken_answers.h"
+#include "services/admission/subject_quota.h"
 #include "services/errors/errors.h"
 #include "services/operations/call_observer.h"
 #include "services/rpc/service_context.h"
@@ -84,7 +84,7 @@ class UnaryMethod {
   }
 
   storage::Executor& executor_;
-  UntakenAnswers& untaken_answers_;
+  SubjectQuota& untaken_answers_;
   const bool answers_lists_ = HasList(*Response::descriptor());
   const RequestAdmission admission_;
   const Handler handler_;
@@ -112,7 +112,7 @@ class UnaryMethod<Request, Response>::Call final : public grpc::ServerUnaryReact
 
   void Run(storage::Session& session) override {
     if (method_.answers_lists_) {
-      const absl::Status room = method_.untaken_answers_.CheckRoom(caller_);
+      const absl::Status room = method_.untaken_answers_.CheckRoom(caller_.subject);
       if (!room.ok()) return Answer(room);
     }
     const absl::StatusOr<Response> result = method_.handler_(session, request_, tolerated_);
@@ -161,7 +161,7 @@ class UnaryMethod<Request, Response>::Call final : public grpc::ServerUnaryReact
     const grpc::Status written =
         grpc::SerializationTraits<Response>::Serialize(*result, response_, &own_buffer);
     if (method_.answers_lists_) {
-      untaken_ = method_.untaken_answers_.Hold(caller_, response_->Length());
+      untaken_ = method_.untaken_answers_.Hold(caller_.subject, response_->Length());
     }
     Answer(written.ok() ? absl::OkStatus() : absl::InternalError(written.error_message()));
   }
@@ -178,7 +178,7 @@ class UnaryMethod<Request, Response>::Call final : public grpc::ServerUnaryReact
   Caller caller_;
   Request request_;
   EntryFaults tolerated_;
-  std::unique_ptr<UntakenAnswers::Answer> untaken_;
+  std::unique_ptr<SubjectQuota::Holding> untaken_;
 };
 
 template <class Request, class Response>

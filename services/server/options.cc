@@ -294,8 +294,8 @@ absl::StatusOr<ServerOptions> ServerOptionsFromFlags() {
   options.executor.queue_limit = absl::GetFlag(FLAGS_queue_limit);
   options.export_executor = options.executor;
   options.export_executor.connections = absl::GetFlag(FLAGS_export_connections);
-  // StreamPlaces limit the streams. The queue is needed because a thread may still be finishing a
-  // stream whose place is free already.
+  // A SubjectQuota limits the streams. The queue is needed because a thread may still be finishing
+  // a stream whose place is free already.
   options.export_executor.queue_limit = options.export_executor.connections;
   // An export may run as long as its client reads. StreamWriter aborts stalled ones.
   options.export_executor.session.scans_tables = true;

@@ -228,11 +228,12 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
   };
   storage::LiveDataFeed feed(feed_options);
   Draining draining;
-  StreamPlaces export_places(export_executor.connections(), export_executor.connections() / 10);
-  UntakenAnswers untaken_answers;
+  SubjectQuota export_streams =
+      StreamQuota(export_executor.connections(), export_executor.connections() / 10);
+  SubjectQuota untaken_answers = UntakenAnswersQuota();
   ServiceContext context{executor,
                          export_executor,
-                         export_places,
+                         export_streams,
                          ingest_executor,
                          untaken_answers,
                          feed,

@@ -1,39 +1,57 @@
 """Shared helpers for programs in tests: free ports, waiting, one process."""
 
+import fcntl
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("ENERGY_SITES_BUILD_DIR", ROOT / "build" / "dev"))
 
+# Below the ports that the kernel gives to outgoing connections.
+_PORTS = range(10_000, 32_000)
 _given_ports = set()
 _giving_ports = threading.Lock()
+# A byte for each port, locked by the process that was given it. Open for as long as the process runs.
+_ports_taken = open(pathlib.Path(tempfile.gettempdir()) / f"es-ports-{os.getuid()}", "ab")
+
+
+def _take(port):
+    """Whether `port` is free, and now ours."""
+    if port in _given_ports:
+        return False
+    try:
+        fcntl.lockf(_ports_taken, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    _given_ports.add(port)
+    with socket.socket() as one:
+        try:
+            one.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def free_ports(count):
     """`count` free ports of 127.0.0.1 that this function has not returned before.
 
-    Servers that start concurrently therefore get different ports.
+    So those that start many servers at once, also in several processes, do not give one port to two
+    of them.
     """
-    sockets, ports = [], []
     with _giving_ports:
-        try:
-            while len(ports) < count:
-                sockets.append(socket.socket())
-                sockets[-1].bind(("127.0.0.1", 0))
-                port = sockets[-1].getsockname()[1]
-                if port not in _given_ports:
-                    _given_ports.add(port)
-                    ports.append(port)
-            return ports
-        finally:
-            for one in sockets:
-                one.close()
+        ports = []
+        while len(ports) < count:
+            port = random.choice(_PORTS)
+            if _take(port):
+                ports.append(port)
+        return ports
 
 
 def wait_until(condition, seconds, what):
