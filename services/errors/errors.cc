@@ -92,20 +92,21 @@ absl::Status SitesNotInToken(const std::vector<Violation>& violations, size_t co
 
 absl::Status IdentityMissing() {
   return WithErrorInfo(
-      absl::UnauthenticatedError("the call does not come from the gateway, which says who calls"),
+      absl::UnauthenticatedError("the call carries no identity from the gateway; send it through "
+                                 "the gateway"),
       "IDENTITY_MISSING");
 }
 
 absl::Status IdentityNotExpected() {
   return WithErrorInfo(absl::UnauthenticatedError(
-                           "the call has headers that say who calls, and this server does not heed "
-                           "them: it was not started with --identity=envoy"),
+                           "the call carries identity headers, and this server does not use them: "
+                           "it runs without --identity=envoy"),
                        "IDENTITY_NOT_EXPECTED");
 }
 
 absl::Status MalformedRequest(absl::string_view type) {
-  return InvalidArgument(absl::StrCat("the request is no valid ", type,
-                                      ": broken encoding, or text that is not UTF-8"),
+  return InvalidArgument(absl::StrCat("the request is not a valid ", type,
+                                      ": malformed encoding, or text that is not UTF-8"),
                          "MALFORMED_REQUEST");
 }
 
@@ -127,14 +128,14 @@ absl::Status BadResumeToken() {
 
 absl::Status ResumeTokenNotFound() {
   return WithErrorInfo(
-      absl::NotFoundError("no resume_token of this caller; start again without it"),
+      absl::NotFoundError("resume_token was issued to another caller; start again without it"),
       "RESUME_TOKEN_NOT_FOUND");
 }
 
 absl::Status ReaderTooSlow(absl::string_view resume_token) {
   google::rpc::ErrorInfo info = ErrorInfoOf("READER_TOO_SLOW");
   if (!resume_token.empty()) (*info.mutable_metadata())["resume_token"] = std::string(resume_token);
-  absl::Status status = absl::ResourceExhaustedError("the client takes the answers too slowly");
+  absl::Status status = absl::ResourceExhaustedError("the client reads the responses too slowly");
   storage::AddDetail(status, info);
   return status;
 }
@@ -143,12 +144,13 @@ absl::Status TooManyStreams(size_t most) {
   return storage::WithRetryInfo(WithErrorInfo(
       absl::ResourceExhaustedError(absl::StrCat(
           "the subject of the token has ", most,
-          " such streams open, which is all that one whose tokens are bound to sites may have")),
+          " such streams open, the maximum for tokens that are restricted to sites; close one, or "
+          "try again later")),
       "TOO_MANY_STREAMS"));
 }
 
 absl::Status ShuttingDown() {
-  return WithErrorInfo(absl::UnavailableError("the server is shutting down; call again"),
+  return WithErrorInfo(absl::UnavailableError("the server is shutting down; retry"),
                        "SHUTTING_DOWN");
 }
 

@@ -327,7 +327,7 @@ void IngestMethod::Stream::OnWriteDone(bool ok) {
 void IngestMethod::Stream::OnCancel() {
   std::unique_lock<std::mutex> lock(mutex_);
   client_gone_ = true;
-  Fail(absl::CancelledError("the caller gave up"));
+  Fail(absl::CancelledError("call cancelled by the client"));
   Advance(lock);
 }
 
@@ -399,7 +399,7 @@ void IngestMethod::Stream::Advance(std::unique_lock<std::mutex>& lock) {
   }
   if (!IsOver()) return lock.unlock();
   finished_ = true;
-  const absl::Status status = client_gone_ ? absl::CancelledError("the caller gave up") : *end_;
+  const absl::Status status = client_gone_ ? absl::CancelledError("call cancelled by the client") : *end_;
   lock.unlock();
   observer_.Done(status);
   holding_.reset();  // Before the client knows, who may begin the next one at once.

@@ -67,7 +67,7 @@ class WatchMethod::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuff
   void End(WatchEnd why, const WatchPosition& last_answer) override {
     switch (why) {
       case WatchEnd::kCancelled:
-        return Finish(absl::CancelledError("the caller gave up"));
+        return Finish(absl::CancelledError("call cancelled by the client"));
       case WatchEnd::kDraining:
         return Finish(ShuttingDown());
       case WatchEnd::kTooSlow:

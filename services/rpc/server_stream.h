@@ -140,7 +140,7 @@ class ServerStreamMethod<Request>::Call final : public grpc::ServerWriteReactor<
     std::unique_lock<std::mutex> lock(mutex_);
     const auto over = [this] { return !writing_ || cancelled_; };
     if (!stalled_) stalled_ = !changed_.wait_for(lock, method_.stall_timeout_, over);
-    if (cancelled_) return absl::CancelledError("the caller gave up");
+    if (cancelled_) return absl::CancelledError("call cancelled by the client");
     return stalled_ ? ReaderTooSlow() : absl::OkStatus();
   }
 

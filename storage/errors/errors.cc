@@ -15,7 +15,7 @@ constexpr char kSilentUrl[] = "energysites/silent";
 constexpr char kDetailPrefix[] = "type.googleapis.com/";
 
 // What a caller learns of our own faults; the rest is in the log.
-constexpr char kInternalText[] = "the server failed; the fault was logged";
+constexpr char kInternalText[] = "internal error; the log of the server has the details";
 
 // Details travel in HTTP/2 trailers, which common clients cap at 8 KiB.
 constexpr size_t kMaxDetailBytes = 4096;
@@ -90,7 +90,7 @@ absl::Status EntriesWithoutSite(const std::map<int, absl::Status>& failures) {
 }
 
 absl::Status WithoutDetails(const absl::Status& status) {
-  constexpr absl::string_view kLeftOut = "; details left out: send fewer entries";
+  constexpr absl::string_view kLeftOut = "; details omitted: send fewer entries";
   if (absl::EndsWith(status.message(), kLeftOut)) return status;
   return absl::Status(status.code(), absl::StrCat(status.message(), kLeftOut));
 }
@@ -113,9 +113,10 @@ google::rpc::Status ToRpcStatus(const absl::Status& status) {
 }
 
 absl::Status StaleEtag(absl::string_view resource) {
-  return WithErrorInfo(absl::AbortedError(absl::StrCat(
-                           "the ", resource, " was changed meanwhile: read it again, then retry")),
-                       "STALE_ETAG");
+  return WithErrorInfo(
+      absl::AbortedError(absl::StrCat("the ", resource,
+                                      " was changed after it was read: read it again, then retry")),
+      "STALE_ETAG");
 }
 
 absl::Status RequestIdReused(absl::string_view request_id) {
@@ -125,35 +126,34 @@ absl::Status RequestIdReused(absl::string_view request_id) {
 }
 
 absl::Status EntryNoLongerKept() {
-  return WithErrorInfo(
-      absl::FailedPreconditionError("dt_stamp lies in a time whose entries the service no longer "
-                                    "keeps; nothing can be stored there"),
-      "ENTRY_NO_LONGER_KEPT");
+  return WithErrorInfo(absl::FailedPreconditionError("dt_stamp is older than the retention period"),
+                       "ENTRY_NO_LONGER_KEPT");
 }
 
 absl::Status EntryRefused(absl::string_view sqlstate) {
   return WithErrorInfo(
       absl::FailedPreconditionError(absl::StrCat(
-          "the database has a rule of its own that forbids this entry (SQLSTATE ", sqlstate, ")")),
+          "a constraint of the database forbids this entry (SQLSTATE ", sqlstate, ")")),
       "ENTRY_REFUSED");
 }
 
 absl::Status IngestSessionTakenOver() {
-  return WithErrorInfo(absl::AbortedError("another stream has taken the session over"),
+  return WithErrorInfo(absl::AbortedError("another stream has opened the session"),
                        "INGEST_SESSION_TAKEN_OVER");
 }
 
 absl::Status IngestSessionNotFound(absl::string_view name) {
   return WithErrorInfo(
-      absl::NotFoundError(absl::StrCat("the caller has no session ", name,
-                                       ": it is another's, or the server has forgotten it")),
+      absl::NotFoundError(absl::StrCat("the caller has no ingest session ", name,
+                                       ": it belongs to another caller, or it has expired")),
       "INGEST_SESSION_NOT_FOUND");
 }
 
 absl::Status IngestSessionForgotten() {
   return WithErrorInfo(
-      absl::FailedPreconditionError("start.acknowledged_sequence is higher than what the session "
-                                    "has committed: the server has forgotten the rest"),
+      absl::FailedPreconditionError("start.acknowledged_sequence is higher than the last sequence "
+                                    "that the session has committed: an earlier session of this "
+                                    "name has expired"),
       "INGEST_SESSION_FORGOTTEN");
 }
 
@@ -195,13 +195,13 @@ bool IsDatabaseSilent(const absl::Status& status) {
 
 absl::Status Conflict() {
   return WithRetryInfo(WithErrorInfo(
-      absl::AbortedError("another call was changing the same data; try again"), "CONFLICT"));
+      absl::AbortedError("another call changed the same data at the same time; retry"),
+      "CONFLICT"));
 }
 
 absl::Status QueueFull() {
-  return WithRetryInfo(WithErrorInfo(
-      absl::ResourceExhaustedError("the server has as many calls as it can take; try again"),
-      "QUEUE_FULL"));
+  return WithRetryInfo(
+      WithErrorInfo(absl::ResourceExhaustedError("server overloaded; retry later"), "QUEUE_FULL"));
 }
 
 absl::Status Unfinished() {

@@ -39,9 +39,10 @@ absl::Status StatusFromSqlError(const pqxx::sql_error& error) {
   if (IsOfLibpq(error) || absl::StartsWith(state, "08") || absl::StartsWith(state, "57P") ||
       state == "53300" || state == "25006") {
     // Connection lost, server stopping or starting, out of connections, or a read-only standby.
-    status = DatabaseUnavailable("the database takes no connections now");
+    status = DatabaseUnavailable("the database accepts no connections");
   } else if (state == "57014") {
-    status = absl::DeadlineExceededError("the database took too long; the call was stopped");
+    status = absl::DeadlineExceededError(
+        "the database exceeded the statement timeout; the call was cancelled");
   } else if (state == "55P03" || state == "40001" || state == "40P01" || state == "23505") {
     status = Conflict();
   } else if (state == "ES001") {

@@ -154,7 +154,7 @@ def test_partial_success_with_nothing_good(create, database):
 
 
 MOST_MESSAGE_BYTES = 2 << 20
-LEFT_OUT = "; details left out: send fewer entries"
+LEFT_OUT = "; details omitted: send fewer entries"
 
 
 def failed_with_details(answer, count):

@@ -158,7 +158,7 @@ def test_a_client_that_takes_nothing_is_dropped(start_service, database):
             taken += answer.entry_count
     failure = failure_of(error.value)
     assert (failure.code, failure.text) == (
-        "RESOURCE_EXHAUSTED", "the client takes the answers too slowly"
+        "RESOURCE_EXHAUSTED", "the client reads the responses too slowly"
     )  # fmt: skip
     assert 0 < taken < 300_001
     # One that is only slow is not.

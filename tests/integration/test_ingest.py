@@ -154,7 +154,7 @@ def test_a_batch_of_empty_entries(stubs, database):
     first, last = batch.failed_entries[0], batch.failed_entries[999]
     assert "entries[0].site_id" in first.message and first.details
     assert last.code == first.code and not last.details
-    assert last.message.endswith("details left out: send fewer entries")
+    assert last.message.endswith("details omitted: send fewer entries")
     assert numbers_stored(database) == []
 
 
