@@ -31,9 +31,12 @@ _build() {
 run_gtest() {
   local preset="$1"
   shift
-  GTEST_OUTPUT="xml:$RESULTS/" ctest --test-dir "build/$preset" --output-on-failure \
+  GTEST_OUTPUT="xml:$RESULTS/" ctest --test-dir "build/$preset" --output-on-failure --parallel 4 \
     --no-tests=error "$@"
 }
+
+# Several tests at a time: most of their time they wait for the programs that they start.
+SIDE_BY_SIDE=(-n 3 --dist worksteal)
 
 # run_pytest PRESET PATH...: pytest on what PRESET built.
 run_pytest() {
