@@ -35,7 +35,6 @@ VARIANTS = {
         "jwt": {"issuer": "i", "audience": "a", "jwks_url": "http://127.0.0.1:8000/jwks.json"},
     },
     "without TLS": {"tls": None},
-    "without the check of bodies": {"unknown_fields_check": False},
     "services by name": {
         "upstream": {name: ["localhost:50051"] for name in ("sites", "configurations", "live_data")}
     },

@@ -15,7 +15,7 @@ from support.rest_errors import check, details
 from support.server import standing_still
 from support.stubs import Stubs
 
-LIMIT = 4 * 1024 * 1024 - 64 * 1024
+LIMIT = 4 * 1024 * 1024
 JSON = {"content-type": "application/json"}
 
 # What is wrong: method, path, arguments of the call -> HTTP status, code, a part of the text.

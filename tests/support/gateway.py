@@ -64,19 +64,13 @@ class Gateway(Envoy):
         return Stubs(address or self.address, credentials)
 
 
-# envoy.service.auth.v3.CheckResponse with an OK status and no changes.
-ALLOWED = b"\x0a\x00\x1a\x00"
-
-
 class Echo:
     """Responds to every call with an empty message and records `(path, headers)`."""
 
-    def __init__(self, certificates, check=lambda _: ALLOWED):
-        """`check(request)` returns the response to Envoy's check of a body; both are bytes."""
+    def __init__(self, certificates):
         self.calls = []
         # The responses to a call, or a function `answer(context)`.
         self.answer = lambda _: iter([b""])
-        self._check = check
 
         def read(name):
             return (certificates / name).read_bytes()
@@ -108,8 +102,6 @@ class Echo:
                 path = handler_call_details.method
                 if path.startswith("/grpc.health."):
                     return None
-                if path.startswith("/envoy.service.auth."):
-                    return grpc.unary_unary_rpc_method_handler(lambda body, _: echo._check(body))
                 echo.calls.append((path, dict(handler_call_details.invocation_metadata)))
                 return grpc.stream_stream_rpc_method_handler(
                     lambda _, context: echo.answer(context)

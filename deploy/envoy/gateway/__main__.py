@@ -21,6 +21,14 @@ class Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data):
         return True
 
+    def represent_str(self, data):
+        """A program stands there line by line."""
+        style = "|" if "\n" in data[:-1] else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style)
+
+
+Dumper.add_representer(str, Dumper.represent_str)
+
 
 def main(arguments):
     usage = argparse.ArgumentParser(prog="deploy/envoy/render", allow_abbrev=False)

@@ -19,10 +19,6 @@ MAX_HEADERS_KIB = 48
 MAX_HEADERS = 100
 
 
-def max_rest_body_bytes(settings):
-    return body_check.MAX_BYTES if settings.unknown_fields_check else MAX_BODY_BYTES
-
-
 def all_of(settings, contract):
     guarded = settings.jwt is not None
     return [
@@ -37,7 +33,7 @@ def all_of(settings, contract):
         *([rate_limits.own(settings.rate_limits)] if guarded else []),
         *([rate_limits.shared()] if guarded and settings.rate_limits.service else []),
         body_limit(),
-        *body_check.filters(settings),
+        body_check.check(contract),
         transcoder(settings),
         *([access.check_scope(contract)] if guarded else []),
         typed("envoy.filters.http.router", "extensions.filters.http.router.v3.Router"),

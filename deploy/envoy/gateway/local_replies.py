@@ -8,6 +8,7 @@ import re
 
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
+import body_check
 import filters
 import grpc_calls
 import rate_limits
@@ -32,7 +33,6 @@ def config(settings, contract):
             *(wrong_audience() if settings.jwt else []),
             *(too_many_calls() if settings.jwt else []),
             *no_healthy_instance(),
-            *no_body_check(),
             # The codes that the server itself gives, where Envoy would say UNKNOWN or UNAVAILABLE.
             grpc_mapper(413, "RESOURCE_EXHAUSTED", f"A message may have {filters.MAX_BODY_BYTES} bytes."),
             grpc_mapper(408, "DEADLINE_EXCEEDED"),
@@ -41,9 +41,9 @@ def config(settings, contract):
             {"filter": is_grpc(), "body_format_override": text(_TEXT)},
             # /healthz of a healthy server.
             {"filter": status(200), "body_format_override": text("ok\n")},
-            *(unknown_fields() if settings.unknown_fields_check else []),
-            # Malformed JSON where no body is checked, an unknown query parameter, a value of the
-            # wrong type, a field that both the path and the body give.
+            refused_body(),
+            # An unknown query parameter, a value of the wrong type, a field that both the path and
+            # the body give.
             *bad_requests(),
             mapper(status(400), "INVALID_ARGUMENT"),
             # No token, or one that does not count.
@@ -58,7 +58,7 @@ def config(settings, contract):
             # The body (413) or the headers (431) are too large.
             mapper(
                 status(413), "RESOURCE_EXHAUSTED",
-                f"The body may have {filters.max_rest_body_bytes(settings)} bytes. Send less at a time.",
+                f"The body may have {filters.MAX_BODY_BYTES} bytes. Send less at a time.",
             ),
             mapper(
                 status(431), "RESOURCE_EXHAUSTED",
@@ -138,12 +138,6 @@ def no_healthy_instance():
     return told_to_wait(found, "UNAVAILABLE", "no healthy upstream")
 
 
-def no_body_check():
-    """Nobody answered for the service that is asked about each REST write."""
-    found = all_of(status(503), {"response_flag_filter": {"flags": ["UAEX"]}})
-    return told_to_wait(found, "UNAVAILABLE", "no healthy upstream to check the body")
-
-
 def told_to_wait(found, code, message):
     """With how long to wait, as gRPC and as REST clients read it."""
     seconds = rate_limits.RETRY_SECONDS
@@ -184,11 +178,11 @@ def grpc_mapper(http_code, code, message=_TEXT):
     }
 
 
-def unknown_fields():
-    """The service's own answer about a body goes out as it is."""
-    denied = {"response_flag_filter": {"flags": ["UAEX"]}}
+def refused_body():
+    """The answer of the check of bodies goes out as it is."""
+    found = code_details(f"response.code_details == '{body_check.DETAILS}'")
     json = {**text(_TEXT), "content_type": "application/json"}
-    return [{"filter": all_of(denied, status(400)), "body_format_override": json}]
+    return {"filter": all_of(status(400), found), "body_format_override": json}
 
 
 def mapper(found, code, message=_TEXT, details=None):

@@ -13,7 +13,3 @@ CALL = {
     # One that refuses calls has none under way, so that the least of two is mostly that again.
     "host_selection_retry_max_attempts": 20,
 }  # fmt: skip
-
-# What changes nothing may be asked again after each failure of an instance. Envoy keeps 64 KiB of a
-# question for that: beyond them it is not answered, and nothing goes on.
-QUESTION = {**CALL, "retry_on": f"{CALL['retry_on']},reset"}

@@ -16,8 +16,8 @@ def grpc(settings, contract):
     """gRPC, gRPC-Web, which is turned into it only later, and REST once it is transcoded."""
     # A message goes on when it is there as a whole: neither a slow nor an endless one takes anything
     # from the server, which looks at its size only then.
-    whole = own_buffer(settings, buffer={"max_request_bytes": filters.MAX_GRPC_BYTES})
-    as_it_comes = own_buffer(settings, disabled=True)
+    whole = own_buffer(buffer={"max_request_bytes": filters.MAX_GRPC_BYTES})
+    as_it_comes = own_buffer(disabled=True)
     found = []
     for service, cluster in SERVICES.items():
         path = f"/energysites.v1.{service}/"
@@ -49,19 +49,18 @@ def grpc(settings, contract):
     return found
 
 
-def own_buffer(settings, **of_route):
+def own_buffer(**of_route):
     return {
         "envoy.filters.http.buffer": config(
             "extensions.filters.http.buffer.v3.BufferPerRoute", **of_route
         ),
-        **body_check.off(settings),
+        **body_check.off(),
     }
 
 
 def rest(settings):
     """REST before it is transcoded. Where it goes is decided after."""
-    anywhere = call(settings, SERVICES["Sites"])
-    return [*body_check.routes(settings, anywhere), {"match": {"prefix": "/"}, "route": anywhere}]
+    return [{"match": {"prefix": "/"}, "route": call(settings, SERVICES["Sites"])}]
 
 
 def call(settings, cluster):

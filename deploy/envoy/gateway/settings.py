@@ -84,7 +84,6 @@ class Settings:
     jwt: Jwt | None
     cors_origins: list[str] = dataclasses.field(default_factory=list)
     rate_limits: RateLimits = RateLimits()
-    unknown_fields_check: bool = True
     tracing: Tracing | None = None
     access_log: bool = False
     metrics_listen: str | None = None  # address:port where Prometheus reads /stats/prometheus.
