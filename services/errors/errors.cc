@@ -15,8 +15,6 @@ using storage::WithErrorInfo;
 // Of the 8 KiB, half for the violations in binary; the text below repeats the first few, and
 // percent-encoding may triple it.
 constexpr size_t kMaxTrailerBytes = 4096;
-// Of the body of an HTTP answer: 1,000 violations of a common length.
-constexpr size_t kMaxBodyBytes = size_t{256} << 10;
 constexpr size_t kMaxMessageBytes = 512;
 constexpr size_t kMaxTextBytes = 512;
 
@@ -42,8 +40,7 @@ absl::Status InvalidArgument(absl::string_view message, absl::string_view reason
 
 // A status of `code` with as many of the violations as fit.
 absl::Status WithViolations(absl::StatusCode code, const std::vector<Violation>& violations,
-                            size_t count, absl::string_view reason,
-                            size_t max_detail_bytes = kMaxTrailerBytes) {
+                            size_t count, absl::string_view reason) {
   count = std::max(count, violations.size());
   google::rpc::BadRequest bad_request;
   std::string message;
@@ -57,7 +54,7 @@ absl::Status WithViolations(absl::StatusCode code, const std::vector<Violation>&
     detail.set_description(description);
     detail.set_reason(violation.rule_id);
     detail_bytes += detail.ByteSizeLong() + 4;
-    if (detail_bytes > max_detail_bytes) break;
+    if (detail_bytes > kMaxTrailerBytes) break;
     *bad_request.add_field_violations() = std::move(detail);
     const std::string text = absl::StrCat(field, field.empty() ? "the call " : ": ", description);
     if (named + 1 == static_cast<size_t>(bad_request.field_violations_size()) &&
@@ -78,11 +75,6 @@ absl::Status WithViolations(absl::StatusCode code, const std::vector<Violation>&
 
 absl::Status InvalidRequest(const std::vector<Violation>& violations, size_t count) {
   return WithViolations(absl::StatusCode::kInvalidArgument, violations, count, "INVALID_REQUEST");
-}
-
-absl::Status InvalidBody(const std::vector<Violation>& violations, size_t count) {
-  return WithViolations(absl::StatusCode::kInvalidArgument, violations, count, "INVALID_REQUEST",
-                        kMaxBodyBytes);
 }
 
 absl::Status SitesNotInToken(const std::vector<Violation>& violations, size_t count) {
@@ -108,10 +100,6 @@ absl::Status MalformedRequest(absl::string_view type) {
   return InvalidArgument(absl::StrCat("the request is not a valid ", type,
                                       ": malformed encoding, or text that is not UTF-8"),
                          "MALFORMED_REQUEST");
-}
-
-absl::Status BadJson(absl::string_view why) {
-  return InvalidArgument(absl::StrCat("the body is not a JSON object: ", why), "MALFORMED_REQUEST");
 }
 
 absl::Status BadPageToken() {

@@ -19,13 +19,6 @@ namespace energysites {
 // number: `count`, if `violations` has only the first ones.
 absl::Status InvalidRequest(const std::vector<Violation>& violations, size_t count = 0);
 
-// As InvalidRequest, for details in the body of an HTTP response, where 1,000 violations fit.
-absl::Status InvalidBody(const std::vector<Violation>& violations, size_t count);
-
-// INVALID_ARGUMENT: the body of a REST call is not a JSON object. `why` says what it is and what to
-// send.
-absl::Status BadJson(absl::string_view why);
-
 // PERMISSION_DENIED with the same details: sites that the caller may not use. `violations` must not
 // be empty.
 absl::Status SitesNotInToken(const std::vector<Violation>& violations, size_t count = 0);

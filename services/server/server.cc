@@ -25,7 +25,6 @@
 #include "services/operations/maintenance_schedule.h"
 #include "services/operations/process_metrics.h"
 #include "services/operations/server_metrics.h"
-#include "services/rest_body/rest_body_check.h"
 #include "services/rpc/reflection.h"
 #include "services/server/read_file.h"
 #include "services/sites/sites_service.h"
@@ -267,7 +266,6 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
   names.insert(names.end(), {"grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection",
                              "grpc.reflection.v1alpha.ServerReflection"});
   ReflectionService reflection(names);
-  RestBodyCheck rest_body_check(options.identity_source);
 
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
@@ -278,7 +276,6 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
   for (const auto& service : services) builder.RegisterService(service.get());
   for (grpc::Service* service : extra) builder.RegisterService(service);
   builder.RegisterService(&reflection);
-  builder.RegisterService(&rest_body_check);
   const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr) {
     return absl::UnavailableError(absl::StrCat(

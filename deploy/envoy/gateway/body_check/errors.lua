@@ -15,10 +15,10 @@ local function quoted(text)
   return '"' .. text:gsub('["\\]', "\\%0"):gsub(CONTROL, escape) .. '"'
 end
 
-local function status(message, reason, details)
-  return '{"code":3,"message":' .. quoted(message)
-    .. ',"details":[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"' .. reason
-    .. '","domain":"energysites.v1","metadata":{}}' .. details .. "]}"
+local function status(message, reason, other_detail)
+  return '{"code":3,"message":' .. quoted(message) .. ',"details":[' .. other_detail
+    .. '{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"' .. reason
+    .. '","domain":"energysites.v1","metadata":{}}]}'
 end
 
 -- At most MAX_TEXT_BYTES of `text`, whole characters.
@@ -57,8 +57,8 @@ local function invalid_fields(violations, count)
   local message = table.concat(texts, "; ")
   if #texts < count then message = message .. " (" .. count .. " violations in all)" end
   return status(message, "INVALID_REQUEST",
-    ',{"@type":"type.googleapis.com/google.rpc.BadRequest","field_violations":['
-      .. table.concat(details, ",") .. "]}")
+    '{"@type":"type.googleapis.com/google.rpc.BadRequest","field_violations":['
+      .. table.concat(details, ",") .. "]},")
 end
 
 local function not_json(why)

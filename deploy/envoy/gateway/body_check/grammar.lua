@@ -106,8 +106,8 @@ local first_element = new_state(BAD_VALUE)
 local first_name = new_state("Missing a name for object member.")
 local name = new_state("Missing a name for object member.")
 local after_name = new_state("Missing a colon after a name of object member.")
-local after_member = new_state("Missing a comma or } after an object member.")
-local after_element = new_state("Missing a comma or ] after an array element.")
+local after_member = new_state("Missing a comma or '}' after an object member.")
+local after_element = new_state("Missing a comma or ']' after an array element.")
 local after_all = new_state("The document root must not be followed by other values.")
 for _, state in ipairs({
   value, first_element, first_name, name, after_name, after_member, after_element, after_all,
