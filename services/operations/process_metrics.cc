@@ -59,14 +59,14 @@ int OpenFiles() {
   return static_cast<int>(std::distance(begin(files), end(files))) - 1;
 }
 
-}  // namespace
-
 size_t ResidentBytes() {
   static const auto page_bytes = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   size_t all_pages = 0, resident_pages = 0;
   std::ifstream("/proc/self/statm") >> all_pages >> resident_pages;
   return resident_pages * page_bytes;
 }
+
+}  // namespace
 
 std::vector<MetricFamily> ProcessMetrics() {
   // The field numbers of proc(5), minus 3 because Stat() begins with the third field.

@@ -2,7 +2,6 @@
 #ifndef SERVICES_OPERATIONS_PROCESS_METRICS_H_
 #define SERVICES_OPERATIONS_PROCESS_METRICS_H_
 
-#include <cstddef>
 #include <vector>
 
 #include "prometheus/metric_family.h"
@@ -11,9 +10,6 @@ namespace energysites {
 
 // Returns memory, CPU time, open files and the start time. Omits values that cannot be read.
 std::vector<prometheus::MetricFamily> ProcessMetrics();
-
-// Returns the resident memory of this process, in bytes; 0 if it cannot be read.
-size_t ResidentBytes();
 
 }  // namespace energysites
 

@@ -17,7 +17,6 @@
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/grpcpp.h"
 #include "grpcpp/health_check_service_interface.h"
-#include "services/admission/connection_guard.h"
 #include "services/configurations/configurations_service.h"
 #include "services/live_data/live_data_service.h"
 #include "services/operations/admin_server.h"
@@ -41,8 +40,6 @@ constexpr int kMaxStreamsPerConnection = 1000;
 // through (MAX_HEADERS_KIB in deploy/envoy/gateway/listener.py) with 32 bytes for each of its
 // headers.
 constexpr int kMaxMetadataBytes = 64 << 10;
-// Until the process has grown by this much since its start, nobody is cut off.
-constexpr size_t kUnguardedBytes = 32 << 20;
 constexpr int kHandshakeTimeoutMs = 10'000;
 constexpr int kMaxIdleMs = 5 * 60'000;
 constexpr int kAgeGraceMs = 60'000;
@@ -91,7 +88,6 @@ void SetLimits(const ServerOptions& options, grpc::ServerBuilder* builder) {
   // much.
   builder->SetResourceQuota(grpc::ResourceQuota("requests").Resize(RequestBytes(options)));
   builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
-  builder->AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, 1);  // For the ConnectionGuard.
   builder->AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
   builder->AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
   // gRPC inflates a message whole before it looks at its size: 250 KiB may become 256 MiB. So a
@@ -285,13 +281,6 @@ absl::Status Serve(const ServerOptions& options, const std::vector<grpc::Service
                                         "files that fit together?"));
   }
   health.Attach(server->GetHealthCheckService());
-  const ConnectionGuard connection_guard(
-      {ResidentBytes() + kUnguardedBytes, kMaxStreamsPerConnection, options.max_message_bytes,
-       RequestBytes(options)},
-      [](const std::string& client, const char* reason) {
-        Log(spdlog::level::warn, "connection cut", {{"client", client}, {"reason", reason}});
-      },
-      *registry);
 
   const storage::DatabaseMonitor monitor(
       options.executor.session.dsn, storage::Migrations().back().version,

@@ -16,9 +16,12 @@ from energysites.v1 import live_data_pb2, sites_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hyperframe.frame import DataFrame, HeadersFrame, SettingsFrame
 from support.calls import JUNE, create_site, entry, fail, failure_of, site, stamp, store_many
-from support.metrics import value
 from support.process import wait_until
 from support.stubs import Stubs
+
+BATCH_CREATE = "/energysites.v1.LiveData/BatchCreateLiveDataEntries"
+# Of 3,900 KiB: with it, 12 messages are nearly all that a server has room for.
+UNKNOWN_FIELD = b"\xfa\x7f\x80\xe0\xf3\x01" + bytes(3900 * 1024)
 
 
 def test_a_compressed_message_is_refused_before_it_is_inflated(stubs):
@@ -103,3 +106,35 @@ def test_thousands_of_connections_leave_room(start_server, database):
         assert create_site(stubs).id
         assert server.process.peak_mib() < 150
     wait_until(lambda: answers(server.address), 30, "a new client is served")
+
+
+@pytest.mark.memory
+@pytest.mark.one_server("the gateway sends messages on as a whole")
+def test_large_messages_on_slow_lines_are_all_taken(server, stubs, database):
+    """Regression: large messages on a slow line were taken for some without end."""
+    site_id = create_site(stubs).id
+    clients, pieces = 12, 40
+    target = Target(*server.address.split(":"))
+    together = threading.Barrier(clients)
+    numbers = iter(range(clients))
+
+    def upload(_):
+        first = JUNE + 100 * next(numbers)
+        entries = [entry(site_id, dt_stamp=stamp(first + second)) for second in range(100)]
+        request = live_data_pb2.BatchCreateLiveDataEntriesRequest(entries=entries)
+        data = hostile.message(request.SerializeToString() + UNKNOWN_FIELD)
+        size = len(data) // pieces + 1
+        with contextlib.closing(Connection(target)) as connection:
+            connection.send(connection.open(1, BATCH_CREATE))
+            for start in range(0, len(data), size):
+                together.wait(30)
+                connection.upload(1, data[start : start + size], seconds=30, end=False)
+                # Behind the last one may come the answer, which is for `hold`.
+                if start + size < len(data):
+                    connection.receive(0.05)
+            connection.send(DataFrame(1, flags=["END_STREAM"]))
+            with pytest.raises(Cut, match="answered"):
+                hostile.hold(connection, 30)
+
+    assert hostile.on_connections(clients, upload)["cut"] == 0
+    assert database.query("SELECT count(*) FROM live_data") == [(100 * clients,)]
