@@ -78,10 +78,11 @@ def page(description, table, words):
     """The whole of RESULTS.md."""
     machine = "\n".join(f"| {what} | {which} |" for what, which in description)
     command = " ".join(["tests/bench/run", *words])
-    return f"""# What the fast path does
+    return f"""# Benchmark results
 
-Written by `{command}`. Medians of runs that took turns; a goal is a lower bound of the ratio
-(for limits, of what the limit is of the value). `spread` is how far our own runs lay apart.
+Written by `{command}`. The figures are medians of runs that took turns. A goal is a
+lower bound of the ratio (for limits, of the limit divided by the value). `spread` is the difference
+between our fastest and slowest run, as a share of the median.
 
 {table}
 
