@@ -9,7 +9,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "storage/postgres/moment.h"
+#include "storage/postgres/binary_format.h"
 #include "tests/support/matchers.h"
 
 namespace energysites {
