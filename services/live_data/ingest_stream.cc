@@ -15,8 +15,8 @@
 #include "services/live_data/entry_failures.h"
 #include "services/rpc/request_hash.h"
 #include "storage/inserts/batch_hashes.h"
+#include "storage/inserts/commit_sequencer.h"
 #include "storage/inserts/ingest_repository.h"
-#include "storage/inserts/turnstile.h"
 
 namespace energysites {
 namespace {
@@ -25,16 +25,16 @@ using storage::BatchHashes;
 using storage::IngestRepository;
 using storage::IngestSession;
 
-// A process holds as many batches at most, of all streams and, while there are few, of one.
+// Limits of a process: its streams, the batches that it holds, and those of one stream.
 constexpr int kMaxStreams = 100;
 constexpr int kMaxBatches = 32;
 constexpr int kMaxBatchesOfStream = 4;
 
-// While one batch of a stream commits, the next is copied.
+// Of a stream: while one batch commits, the rows of the next are inserted.
 constexpr int kBatchesAtOnce = 2;
 
-// A device streams on one connection, and on a second when it has lost the first. Each may hold a
-// message that never ends, of those that --memory_limit_mib has room for.
+// A device uses one stream, and a second one after it lost its connection. Each can hold an
+// incomplete message, and --memory_limit_mib has room for a limited number of those.
 constexpr int kMaxStreamsOfDevice = 2;
 
 constexpr absl::string_view kBatchPath = "batch.";
@@ -49,8 +49,8 @@ absl::Status Invalid(const char* field, const char* rule_id, const std::string& 
 
 }  // namespace
 
-// All events of a stream come here, from gRPC's threads and the executor's, change its state under
-// the lock, and go on with Advance.
+// Every event of a stream, from threads of gRPC and of the executor, changes its state under the
+// lock and then calls Advance.
 class IngestMethod::Stream final : public Reactor {
  public:
   Stream(IngestMethod& method, grpc::CallbackServerContext* context)
@@ -75,25 +75,25 @@ class IngestMethod::Stream final : public Reactor {
   void OnDone() override;
 
   void Opened(absl::StatusOr<IngestRepository::Opened> opened);
-  // `stored` says what of the batch was refused; or the batch was not stored.
+  // `stored` has the refused entries, or the error if the batch was not stored.
   void Stored(std::unique_ptr<Batch> batch, absl::StatusOr<v1::RefusedEntries> stored);
 
   const std::string& subject() const { return caller_->subject; }
   const IngestSession& session() const { return session_; }
-  storage::Turnstile& turnstile() { return turnstile_; }
+  storage::CommitSequencer& commits() { return commits_; }
   IngestMethod& method() { return method_; }
 
  private:
   absl::Status Accept();
   // With the lock held:
-  absl::Status Take(std::unique_ptr<Batch> message);
-  absl::Status TakeStart(const v1::IngestStart& start);
-  absl::Status TakeBatch(std::unique_ptr<Batch> batch);
-  // No more is read, and what was read is finished. The first error stays.
+  absl::Status HandleMessage(std::unique_ptr<Batch> message);
+  absl::Status HandleStart(const v1::IngestStart& start);
+  absl::Status HandleBatch(std::unique_ptr<Batch> batch);
+  // Stops reading; batches that were read are still stored. The first error is kept.
   void End(const absl::Status& status);
-  // The same, but what is not under way yet is dropped.
+  // The same, but drops batches that were not submitted yet.
   void Fail(const absl::Status& status);
-  // Starts what there is to do now. Lets go of `lock`; afterwards the stream may be gone.
+  // Starts the next steps. Releases `lock`; afterwards the stream may be deleted.
   void Advance(std::unique_lock<std::mutex>& lock);
   bool MayRead() const;
   bool IsOver() const;
@@ -104,27 +104,27 @@ class IngestMethod::Stream final : public Reactor {
   CallObserver observer_;
   const absl::StatusOr<Caller> caller_;
   std::unique_ptr<SubjectQuota::Holding> holding_;
-  storage::Turnstile turnstile_;
+  storage::CommitSequencer commits_;
 
   std::mutex mutex_;
   grpc::ByteBuffer incoming_, outgoing_;
   bool reading_ = false, writing_ = false, finished_ = false;
   bool client_gone_ = false;
-  // Set once nothing more is read: how the stream is to end.
+  // The final status, once nothing more is read.
   std::optional<absl::Status> end_;
 
   std::unique_ptr<Opening> opening_;
   bool open_ = false;
   IngestSession session_;      // Constant from then on.
   int64_t next_sequence_ = 0;  // Of the batch to be read.
-  BatchHashes hashes_;         // Of the batches before, those not committed yet included.
+  BatchHashes hashes_;         // Of the batches before, including those not committed yet.
   std::deque<std::unique_ptr<Batch>> waiting_;
   int running_ = 0;
 
-  bool news_ = false;  // Whether there is something to acknowledge.
+  bool acknowledgement_due_ = false;
   int64_t committed_sequence_ = 0;
   int64_t stored_entries_ = 0;
-  std::deque<v1::RefusedEntries> refused_;  // Not told yet.
+  std::deque<v1::RefusedEntries> refused_;  // Not sent yet.
 
   std::unique_ptr<Draining::Subscription> draining_;
 };
@@ -136,7 +136,7 @@ class IngestMethod::Opening final : public storage::Job {
       : stream_(stream), owner_(std::move(owner)), start_(std::move(start)) {}
 
   void Run(storage::Session& session) override {
-    stream_.Opened(IngestRepository(session, *stream_.method().allocator_).Open(owner_, start_));
+    stream_.Opened(IngestRepository(session, *stream_.method().insert_state_).Open(owner_, start_));
   }
   void Drop(absl::Status why) override { stream_.Opened(std::move(why)); }
   absl::string_view Owner() const override { return stream_.subject(); }
@@ -147,13 +147,13 @@ class IngestMethod::Opening final : public storage::Job {
   const v1::IngestStart start_;
 };
 
-// A message of the client, and if it is a batch, the work of storing it. Owned by the stream until
-// it is submitted, then by itself until it tells the stream.
+// A message of the client and, if it is a batch, the job that stores it. Owned by the stream until
+// it is submitted, then by itself until it reports to the stream.
 class IngestMethod::Batch final : public storage::Job {
  public:
   explicit Batch(Stream& stream) : stream_(stream), arena_(ArenaOptions()) {}
 
-  // A valid batch, but for entries in `failures`; or why the stream has to end.
+  // Sets the request and the errors of its entries; any other error ends the stream.
   absl::Status Parse(grpc::ByteBuffer* bytes, const Caller& caller) {
     const IngestMethod& method = stream_.method();
     const absl::Status parsed = method.admission_.Parse(bytes, request_, method.observer_);
@@ -177,15 +177,15 @@ class IngestMethod::Batch final : public storage::Job {
   const v1::IngestLiveDataRequest& request() const { return *request_; }
   int64_t sequence() const { return request_->batch().sequence(); }
   const std::string& hash() const { return hash_; }
-  // Those of the batch and of the ones before it. Before it is submitted.
+  // `hashes` are those of the batch and of the batches before it.
   void SetHashes(const BatchHashes& hashes) { hashes_ = hashes; }
 
   void Run(storage::Session& session) override {
-    IngestRepository repository(session, *stream_.method().allocator_);
-    Tell(repository.Store(stream_.session(), request_->batch(), hashes_, failures_,
-                          [this] { return stream_.turnstile().Await(sequence()); }));
+    IngestRepository repository(session, *stream_.method().insert_state_);
+    Report(repository.Store(stream_.session(), request_->batch(), hashes_, failures_,
+                            [this] { return stream_.commits().Await(sequence()); }));
   }
-  void Drop(absl::Status why) override { Tell(std::move(why)); }
+  void Drop(absl::Status why) override { Report(std::move(why)); }
   absl::string_view Owner() const override { return stream_.subject(); }
 
  private:
@@ -196,7 +196,7 @@ class IngestMethod::Batch final : public storage::Job {
     return options;
   }
 
-  void Tell(absl::StatusOr<v1::RefusedEntries> stored) {
+  void Report(absl::StatusOr<v1::RefusedEntries> stored) {
     stream_.Stored(std::unique_ptr<Batch>(this), std::move(stored));
   }
 
@@ -204,7 +204,7 @@ class IngestMethod::Batch final : public storage::Job {
   google::protobuf::Arena arena_;
   v1::IngestLiveDataRequest* const request_ =
       google::protobuf::Arena::CreateMessage<v1::IngestLiveDataRequest>(&arena_);
-  IngestRepository::Failures failures_;
+  storage::EntryErrors failures_;
   std::string hash_;
   BatchHashes hashes_;
 };
@@ -228,19 +228,19 @@ void IngestMethod::Stream::OnReadDone(bool ok) {
     const bool begun = open_ || opening_ != nullptr;
     End(begun ? absl::OkStatus() : Invalid("start", "start.first", kStartFirst));
   } else if (!end_.has_value()) {
-    if (status.ok()) status = Take(std::move(message));
+    if (status.ok()) status = HandleMessage(std::move(message));
     if (!status.ok()) End(status);
   }
   Advance(lock);
 }
 
-absl::Status IngestMethod::Stream::Take(std::unique_ptr<Batch> message) {
+absl::Status IngestMethod::Stream::HandleMessage(std::unique_ptr<Batch> message) {
   const v1::IngestLiveDataRequest& request = message->request();
   if (!open_) {
     if (!request.has_start()) {
       return Invalid("start", "start.first", kStartFirst);
     }
-    return TakeStart(request.start());
+    return HandleStart(request.start());
   }
   if (request.has_start()) {
     return Invalid("start", "start.once", "must be in no other message than the first");
@@ -248,17 +248,17 @@ absl::Status IngestMethod::Stream::Take(std::unique_ptr<Batch> message) {
   if (!request.has_batch()) {
     return Invalid("batch", "required", "is required in every message after the first");
   }
-  return TakeBatch(std::move(message));
+  return HandleBatch(std::move(message));
 }
 
-absl::Status IngestMethod::Stream::TakeStart(const v1::IngestStart& start) {
+absl::Status IngestMethod::Stream::HandleStart(const v1::IngestStart& start) {
   opening_ = std::make_unique<Opening>(*this, OwnerOf(*caller_, *context_), start);
   absl::Status submitted = method_.executor_.Submit(opening_.get());
   if (!submitted.ok()) opening_.reset();
   return submitted;
 }
 
-absl::Status IngestMethod::Stream::TakeBatch(std::unique_ptr<Batch> batch) {
+absl::Status IngestMethod::Stream::HandleBatch(std::unique_ptr<Batch> batch) {
   if (batch->sequence() > next_sequence_) {
     return Invalid("batch.sequence", "sequence.next",
                    absl::StrCat("must be ", next_sequence_, ", the one after the last batch, not ",
@@ -266,7 +266,7 @@ absl::Status IngestMethod::Stream::TakeBatch(std::unique_ptr<Batch> batch) {
   }
   if (batch->sequence() < next_sequence_) {
     absl::Status repeat = hashes_.CheckRepeat(batch->sequence(), batch->hash());
-    if (repeat.ok()) news_ = true;
+    if (repeat.ok()) acknowledgement_due_ = true;
     return repeat;
   }
   hashes_.Add(batch->hash());
@@ -281,12 +281,12 @@ void IngestMethod::Stream::Opened(absl::StatusOr<IngestRepository::Opened> opene
   opening_.reset();
   if (opened.ok()) {
     open_ = true;
-    news_ = true;
+    acknowledgement_due_ = true;
     session_ = std::move(opened->session);
     committed_sequence_ = opened->committed_sequence;
     next_sequence_ = committed_sequence_ + 1;
     hashes_ = std::move(opened->hashes);
-    turnstile_.Start(committed_sequence_);
+    commits_.Start(committed_sequence_);
     for (auto& refused : opened->refused) refused_.push_back(std::move(refused));
   } else {
     Fail(opened.status());
@@ -303,14 +303,14 @@ void IngestMethod::Stream::Stored(std::unique_ptr<Batch> batch,
   --running_;
   if (stored.ok()) {
     method_.feed_.EntriesWritten();
-    news_ = true;
+    acknowledgement_due_ = true;
     committed_sequence_ = sequence;
     stored_entries_ += entries - stored->failed_count();
     if (stored->failed_count() > 0) refused_.push_back(*std::move(stored));
-    turnstile_.Pass(sequence);
+    commits_.Committed(sequence);
   } else {
     Fail(stored.status());
-    turnstile_.Close(stored.status());
+    commits_.Fail(stored.status());
   }
   Advance(lock);
 }
@@ -323,7 +323,7 @@ void IngestMethod::Stream::OnWriteDone(bool ok) {
   Advance(lock);
 }
 
-// What is under way may as well be finished: the client will come back for it.
+// Submitted batches are still committed: the client can open the session again.
 void IngestMethod::Stream::OnCancel() {
   std::unique_lock<std::mutex> lock(mutex_);
   client_gone_ = true;
@@ -332,7 +332,7 @@ void IngestMethod::Stream::OnCancel() {
 }
 
 void IngestMethod::Stream::OnDone() {
-  // Waits for the listener, if that runs just now.
+  // Waits for the listener, if that is running.
   draining_.reset();
   delete this;
 }
@@ -350,18 +350,18 @@ bool IngestMethod::Stream::MayRead() const {
   if (end_.has_value() || reading_ || opening_ != nullptr) return false;
   const int streams = static_cast<int>(method_.streams_.held());
   const int room = std::clamp(kMaxBatches / streams, 1, kMaxBatchesOfStream);
-  // Refusals that the client does not take fill the room, too.
+  // Refusals that the client does not read count, too.
   return static_cast<int>(waiting_.size() + refused_.size()) + running_ < room;
 }
 
 bool IngestMethod::Stream::IsOver() const {
   return end_.has_value() && opening_ == nullptr && waiting_.empty() && running_ == 0 &&
-         !writing_ && (!news_ || client_gone_) && !finished_;
+         !writing_ && (!acknowledgement_due_ || client_gone_) && !finished_;
 }
 
 void IngestMethod::Stream::WriteAcknowledgement() {
-  // Below the 4 MiB that clients take, and room for all that an opened session lists: a client goes
-  // on after the committed_sequence of the first answer.
+  // Below the 4 MiB that clients accept by default, and enough for everything that an opened
+  // session lists: a client continues after the committed_sequence of the first answer.
   constexpr size_t kMaxAnswerBytes = 2 << 20;
   v1::IngestLiveDataResponse answer;
   size_t bytes = 0;
@@ -370,9 +370,10 @@ void IngestMethod::Stream::WriteAcknowledgement() {
     *answer.add_refused() = std::move(refused_.front());
     refused_.pop_front();
   }
-  // A client that has got a number has got all that is to be said up to it.
-  news_ = !refused_.empty();
-  answer.set_committed_sequence(news_ ? refused_.front().sequence() - 1 : committed_sequence_);
+  // A client that has received a number has received all refusals up to it.
+  acknowledgement_due_ = !refused_.empty();
+  answer.set_committed_sequence(acknowledgement_due_ ? refused_.front().sequence() - 1
+                                                     : committed_sequence_);
   answer.set_stored_entries(stored_entries_);
   bool own_buffer;
   grpc::SerializationTraits<v1::IngestLiveDataResponse>::Serialize(answer, &outgoing_, &own_buffer);
@@ -387,33 +388,34 @@ void IngestMethod::Stream::Advance(std::unique_lock<std::mutex>& lock) {
       Fail(submitted);
       break;
     }
-    // The job owns itself now, and may be done already.
+    // The job owns itself now, and may have ended already.
     static_cast<void>(waiting_.front().release());
     waiting_.pop_front();
     ++running_;
   }
-  if (news_ && !writing_ && !client_gone_ && !finished_) WriteAcknowledgement();
+  if (acknowledgement_due_ && !writing_ && !client_gone_ && !finished_) WriteAcknowledgement();
   if (MayRead()) {
     reading_ = true;
     StartRead(&incoming_);
   }
   if (!IsOver()) return lock.unlock();
   finished_ = true;
-  const absl::Status status = client_gone_ ? absl::CancelledError("call cancelled by the client") : *end_;
+  const absl::Status status =
+      client_gone_ ? absl::CancelledError("call cancelled by the client") : *end_;
   lock.unlock();
   observer_.Done(status);
-  holding_.reset();  // Before the client knows, who may begin the next one at once.
+  holding_.reset();  // Before the client is answered, and can start its next stream.
   Finish(ToGrpc(status, *context_));
 }
 
 IngestMethod::IngestMethod(ServiceContext& context, const std::string& service,
                            const std::string& name, RequestAdmission admission,
-                           std::shared_ptr<storage::LiveDataAllocator> allocator)
+                           std::shared_ptr<storage::SharedInsertState> insert_state)
     : executor_(context.ingest_executor),
       feed_(context.live_data_feed),
       draining_(context.draining),
       admission_(std::move(admission)),
-      allocator_(std::move(allocator)),
+      insert_state_(std::move(insert_state)),
       observer_(context.metrics, "bidi_stream", service, name),
       batch_entries_(observer_.BatchEntries()),
       streams_(StreamQuota(kMaxStreams, kMaxStreamsOfDevice)) {}

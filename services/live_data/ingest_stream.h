@@ -1,5 +1,5 @@
-// IngestLiveData: reads batches, has them stored side by side and committed in order, and
-// acknowledges what is committed.
+// IngestLiveData: reads batches, stores them concurrently, commits them in order, and acknowledges
+// the committed ones.
 #ifndef SERVICES_LIVE_DATA_INGEST_STREAM_H_
 #define SERVICES_LIVE_DATA_INGEST_STREAM_H_
 
@@ -13,7 +13,7 @@
 #include "services/admission/subject_quota.h"
 #include "services/operations/call_observer.h"
 #include "services/rpc/service_context.h"
-#include "storage/inserts/live_data_allocator.h"
+#include "storage/inserts/shared_insert_state.h"
 
 namespace energysites {
 
@@ -23,7 +23,8 @@ class IngestMethod {
   using Reactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
 
   IngestMethod(ServiceContext& context, const std::string& service, const std::string& name,
-               RequestAdmission admission, std::shared_ptr<storage::LiveDataAllocator> allocator);
+               RequestAdmission admission,
+               std::shared_ptr<storage::SharedInsertState> insert_state);
 
   // Starts a stream, which deletes itself when done.
   Reactor* Start(grpc::CallbackServerContext* context);
@@ -37,7 +38,7 @@ class IngestMethod {
   storage::LiveDataFeed& feed_;
   Draining& draining_;
   const RequestAdmission admission_;
-  const std::shared_ptr<storage::LiveDataAllocator> allocator_;
+  const std::shared_ptr<storage::SharedInsertState> insert_state_;
   MethodObserver observer_;
   prometheus::Histogram& batch_entries_;
   SubjectQuota streams_;

@@ -22,29 +22,30 @@ namespace energysites {
 namespace {
 
 using google::protobuf::Empty;
-using storage::LiveDataAllocator;
 using storage::LiveDataRepository;
 using storage::LiveDataSummaryRepository;
 using storage::LiveDataWriter;
 using storage::Page;
 using storage::Session;
+using storage::SharedInsertState;
 
-// Two concurrent batches: one runs its statements while the other waits for its commit. More
-// batches would be smaller, and each needs its own commit.
-constexpr storage::BatcherOptions kManyCreates = {/*most_riders=*/512, /*concurrent_rides=*/2,
+// One batch runs while the other one waits for its commit. With more of them, batches would be
+// smaller, and there would be more commits.
+constexpr storage::BatcherOptions kManyCreates = {/*max_batch_size=*/512,
+                                                  /*max_concurrent_batches=*/2,
                                                   /*queue_limit=*/4000};
 
 LiveDataWriter::CreateCall CreateCallOf(const v1::CreateLiveDataEntryRequest& request) {
   return {&request, WriteRequestOf(request, request.live_data_entry().site_id())};
 }
 
-// Whether violations in entries are reported per entry instead of rejecting the whole batch.
+// Whether valid entries of the batch are stored although other entries are invalid.
 bool IsPartialBatch(const v1::BatchCreateLiveDataEntriesRequest& request) {
   return request.return_partial_success();
 }
 
-// The idempotency record of a batch. Its hash includes which entries have sites that the caller may
-// not use: callers with different permissions must not get each other's responses.
+// The hash covers which entries are of sites that the caller may not access: the stored answer must
+// not be returned to another caller, for whom this differs.
 std::optional<storage::WriteRequest> BatchWriteRequestOf(
     const v1::BatchCreateLiveDataEntriesRequest& request, const EntryFaults& faults) {
   auto write = WriteRequestOf(request, storage::kNoSite);
@@ -70,8 +71,8 @@ std::vector<int64_t> KeyOf(const v1::LiveDataEntry& entry) {
 }  // namespace
 
 LiveDataService::LiveDataService(ServiceContext& context) : RawService(context) {
-  const auto allocator = std::make_shared<LiveDataAllocator>();
-  // Notifies watchers after the commit; also after calls that stored nothing, which is harmless.
+  const auto insert_state = std::make_shared<SharedInsertState>();
+  // Notifies watchers after the commit, also if nothing was stored, which costs nothing.
   const auto written = [&feed = context.live_data_feed](auto result) {
     feed.EntriesWritten();
     return result;
@@ -81,20 +82,21 @@ LiveDataService::LiveDataService(ServiceContext& context) : RawService(context) 
       [](const v1::CreateLiveDataEntryRequest& request) {
         return request.live_data_entry().site_id();
       },
-      [allocator, written](Session& session,
-                           const std::vector<const v1::CreateLiveDataEntryRequest*>& requests) {
+      [insert_state, written](Session& session,
+                              const std::vector<const v1::CreateLiveDataEntryRequest*>& requests) {
         std::vector<LiveDataWriter::CreateCall> calls;
         for (const auto* request : requests) calls.push_back(CreateCallOf(*request));
-        return written(LiveDataWriter(session, *allocator).CreateMany(calls));
+        return written(LiveDataWriter(session, *insert_state).CreateMany(calls));
       },
-      [allocator, written](Session& session, const v1::CreateLiveDataEntryRequest& request) {
-        return written(LiveDataWriter(session, *allocator).Create(CreateCallOf(request)));
+      [insert_state, written](Session& session, const v1::CreateLiveDataEntryRequest& request) {
+        return written(LiveDataWriter(session, *insert_state).Create(CreateCallOf(request)));
       });
   ServeWithTolerance<v1::BatchCreateLiveDataEntriesRequest, v1::BatchCreateLiveDataEntriesResponse>(
       "BatchCreateLiveDataEntries", "entries.site_id", IsPartialBatch,
-      [allocator, written](Session& session, const v1::BatchCreateLiveDataEntriesRequest& request,
-                           const EntryFaults& tolerated) {
-        return written(LiveDataWriter(session, *allocator)
+      [insert_state, written](Session& session,
+                              const v1::BatchCreateLiveDataEntriesRequest& request,
+                              const EntryFaults& tolerated) {
+        return written(LiveDataWriter(session, *insert_state)
                            .BatchCreate(request, EntryFailures(tolerated),
                                         BatchWriteRequestOf(request, tolerated)));
       });
@@ -129,7 +131,7 @@ LiveDataService::LiveDataService(ServiceContext& context) : RawService(context) 
   ServeStream<v1::DownloadLiveDataRequest>("DownloadLiveData", "site_ids", DownloadEntries);
   ServeAnswers<WatchMethod, v1::WatchLiveDataRequest>("WatchLiveData", "site_ids");
   ServeBidi<IngestMethod, v1::IngestLiveDataRequest>("IngestLiveData", "batch.entries.site_id",
-                                                     allocator);
+                                                     insert_state);
   Serve<v1::GetLatestLiveDataRequest, v1::GetLatestLiveDataResponse>(
       "GetLatestLiveData", "site_ids",
       [](Session& session, const v1::GetLatestLiveDataRequest& request) {

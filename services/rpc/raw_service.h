@@ -14,8 +14,9 @@
 
 namespace energysites {
 
-// Rides of calls that read by key: more than that per query gain nothing.
-inline const storage::BatcherOptions kManyReads = {/*most_riders=*/256, /*concurrent_rides=*/2,
+// For calls that read by key. Larger batches are not faster.
+inline const storage::BatcherOptions kManyReads = {/*max_batch_size=*/256,
+                                                   /*max_concurrent_batches=*/2,
                                                    /*queue_limit=*/4000};
 
 // `Contract` is a generated service class such as v1::Sites. Methods are registered as raw methods,
@@ -64,7 +65,7 @@ class RawService : public Contract::Service {
           return handler(session, request);
         });
     if (method != nullptr) {
-      method->RideTogether(options, std::move(many_handler), std::move(fairness_key));
+      method->EnableBatching(options, std::move(many_handler), std::move(fairness_key));
     }
   }
 

@@ -1,5 +1,5 @@
-// The one wrapper that every unary call goes through: it parses and validates the request, runs
-// the handler on the executor with a valid one, answers, logs and counts.
+// The wrapper of every unary call: parses and validates the request, runs the handler on the
+// executor, answers, logs and counts.
 #ifndef SERVICES_RPC_UNARY_CALL_H_
 #define SERVICES_RPC_UNARY_CALL_H_
 
@@ -36,14 +36,14 @@ template <class Request>
 struct IsBatch<Request, std::void_t<decltype(std::declval<Request>().entries_size())>>
     : std::true_type {};
 
-// A unary rpc: its admission, its handler, its metrics. Shared by all its calls, and outlives them.
+// A unary rpc. Shared by all its calls, and outlives them.
 template <class Request, class Response>
 class UnaryMethod {
  public:
-  // Runs on an executor's thread with a request that keeps the rules, but for `tolerated` ones.
+  // Runs on an executor's thread with a valid request, except for the faults in `tolerated`.
   using Handler = std::function<absl::StatusOr<Response>(storage::Session&, const Request&,
                                                          const EntryFaults& tolerated)>;
-  // Whether the handler settles the faults of single entries itself.
+  // Whether the handler answers faults of single entries itself.
   using Tolerance = std::function<bool(const Request&)>;
 
   UnaryMethod(ServiceContext& context, const std::string& service, const std::string& name,
@@ -57,15 +57,15 @@ class UnaryMethod {
     if constexpr (IsBatch<Request>::value) batch_entries_ = &observer_.BatchEntries();
   }
 
-  // Answers many requests with one query, each with its own verdict, in order. Those that are
-  // storage::Unfinished go to the handler, one by one.
+  // Answers many requests with one query, each with its own result, in order. Requests whose result
+  // is storage::Unfinished are passed to the handler, one by one.
   using ManyHandler = std::function<std::vector<absl::StatusOr<Response>>(
       storage::Session&, const std::vector<const Request*>&)>;
 
-  // Lets concurrent calls ride together; those with the same key take turns with others. Before the
-  // first call.
-  void RideTogether(const storage::BatcherOptions& options, ManyHandler handler,
-                    std::function<int64_t(const Request&)> fairness_key);
+  // Runs concurrent calls in batches, which take calls of different keys in turns. To be called
+  // before the first call.
+  void EnableBatching(const storage::BatcherOptions& options, ManyHandler handler,
+                      std::function<int64_t(const Request&)> fairness_key);
 
   // Starts a call, which deletes itself when done.
   grpc::ServerUnaryReactor* Start(grpc::CallbackServerContext* context,
@@ -92,13 +92,13 @@ class UnaryMethod {
   MethodObserver observer_;
   prometheus::Histogram* batch_entries_ = nullptr;  // Of a batch.
   std::function<int64_t(const Request&)> fairness_key_;
-  std::unique_ptr<storage::Batcher> batcher_;  // Null if each call goes by itself.
+  std::unique_ptr<storage::Batcher> batcher_;  // Null if each call runs alone.
 };
 
 template <class Request, class Response>
 class UnaryMethod<Request, Response>::Call final : public grpc::ServerUnaryReactor,
                                                    public storage::Job,
-                                                   public storage::Rider {
+                                                   public storage::BatchItem {
  public:
   Call(UnaryMethod& method, grpc::CallbackServerContext* context, const grpc::ByteBuffer* request,
        grpc::ByteBuffer* response)
@@ -120,8 +120,8 @@ class UnaryMethod<Request, Response>::Call final : public grpc::ServerUnaryReact
     Answer(result);
   }
 
-  // The outcome of a ride.
-  void Arrive(const absl::StatusOr<Response>& result) {
+  // Takes the result of the batch.
+  void Complete(const absl::StatusOr<Response>& result) {
     if (!storage::IsUnfinished(result.status())) return Answer(result);
     const absl::Status submitted = method_.executor_.SubmitAdmitted(this);
     if (!submitted.ok()) Answer(submitted);
@@ -131,7 +131,7 @@ class UnaryMethod<Request, Response>::Call final : public grpc::ServerUnaryReact
   absl::string_view Owner() const override { return caller_.subject; }
   int64_t FairnessKey() const override { return method_.fairness_key_(request_); }
   void Drop(absl::Status why) override { Answer(why); }
-  // The client left, or its deadline passed.
+  // The client cancelled the call, or its deadline passed.
   void OnCancel() override {
     if (method_.batcher_ != nullptr) method_.batcher_->Cancel(this);
     method_.executor_.Cancel(this);
@@ -182,24 +182,24 @@ class UnaryMethod<Request, Response>::Call final : public grpc::ServerUnaryReact
 };
 
 template <class Request, class Response>
-void UnaryMethod<Request, Response>::RideTogether(
+void UnaryMethod<Request, Response>::EnableBatching(
     const storage::BatcherOptions& options, ManyHandler handler,
     std::function<int64_t(const Request&)> fairness_key) {
   fairness_key_ = std::move(fairness_key);
   batcher_ = std::make_unique<storage::Batcher>(
       executor_, options,
       [handler = std::move(handler), &ride_calls = observer_.RideCalls()](
-          storage::Session& session, const std::vector<storage::Rider*>& riders) {
-        ride_calls.Observe(static_cast<double>(riders.size()));
+          storage::Session& session, const storage::Batcher::Batch& batch) {
+        ride_calls.Observe(static_cast<double>(batch.size()));
         std::vector<const Request*> requests;
-        requests.reserve(riders.size());
-        for (storage::Rider* rider : riders) {
-          requests.push_back(&static_cast<Call*>(rider)->request());
+        requests.reserve(batch.size());
+        for (storage::BatchItem* item : batch) {
+          requests.push_back(&static_cast<Call*>(item)->request());
         }
         auto results = handler(session, requests);
-        return [riders, results = std::move(results)] {
-          for (size_t i = 0; i < riders.size(); ++i) {
-            static_cast<Call*>(riders[i])->Arrive(results[i]);
+        return [batch, results = std::move(results)] {
+          for (size_t i = 0; i < batch.size(); ++i) {
+            static_cast<Call*>(batch[i])->Complete(results[i]);
           }
         };
       });

@@ -7,115 +7,114 @@
 
 namespace energysites::storage {
 
-Batcher::Batcher(Executor& executor, const BatcherOptions& options, Ride ride)
-    : executor_(executor), options_(options), ride_(std::move(ride)) {
-  for (int i = 0; i <= options_.concurrent_rides; ++i) {
-    turns_.push_back(std::make_unique<Turn>(*this));
+Batcher::Batcher(Executor& executor, const BatcherOptions& options, RunBatch run_batch)
+    : executor_(executor), options_(options), run_batch_(std::move(run_batch)) {
+  for (int i = 0; i <= options_.max_concurrent_batches; ++i) {
+    jobs_.push_back(std::make_unique<BatchJob>(*this));
   }
 }
 
 Batcher::~Batcher() {
   std::unique_lock<std::mutex> lock(mutex_);
   idle_.wait(lock, [this] {
-    return std::all_of(turns_.begin(), turns_.end(), [](const auto& turn) { return turn->idle; });
+    return std::all_of(jobs_.begin(), jobs_.end(), [](const auto& job) { return job->idle; });
   });
 }
 
-absl::Status Batcher::Add(Rider* rider) {
+absl::Status Batcher::Add(BatchItem* item) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (rider->cancelled_) return absl::CancelledError("call cancelled by the client");
+  if (item->cancelled_) return absl::CancelledError("call cancelled by the client");
   if (waiting_count_ >= options_.queue_limit) return QueueFull();
-  std::deque<Rider*>& of_key = waiting_[rider->FairnessKey()];
-  if (of_key.empty()) keys_.push_back(rider->FairnessKey());
-  of_key.push_back(rider);
-  rider->waiting_ = true;
+  std::deque<BatchItem*>& of_key = waiting_[item->FairnessKey()];
+  if (of_key.empty()) keys_.push_back(item->FairnessKey());
+  of_key.push_back(item);
+  item->waiting_ = true;
   ++waiting_count_;
-  const absl::Status sent = Send();
-  // Others that wait have a turn under way, which looks after them.
-  if (!sent.ok()) Forget(rider);
-  return sent;
+  const absl::Status submitted = SubmitJob();
+  // If other items wait, a job is submitted or running, which takes or drops them.
+  if (!submitted.ok()) Remove(item);
+  return submitted;
 }
 
-void Batcher::Cancel(Rider* rider) {
+void Batcher::Cancel(BatchItem* item) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    rider->cancelled_ = true;
-    if (!rider->waiting_) return;
-    Forget(rider);
+    item->cancelled_ = true;
+    if (!item->waiting_) return;
+    Remove(item);
   }
-  rider->Drop(absl::CancelledError("call cancelled by the client"));
+  item->Drop(absl::CancelledError("call cancelled by the client"));
 }
 
-absl::Status Batcher::Send() {
-  if (waiting_count_ == 0 || rides_ >= options_.concurrent_rides) return absl::OkStatus();
-  const auto turn =
-      std::find_if(turns_.begin(), turns_.end(), [](const auto& t) { return t->idle; });
-  // Else the first that is done with telling its outcome goes again.
-  if (turn == turns_.end()) return absl::OkStatus();
-  const absl::Status submitted = executor_.SubmitAdmitted(turn->get());
+absl::Status Batcher::SubmitJob() {
+  if (waiting_count_ == 0 || batches_ >= options_.max_concurrent_batches) return absl::OkStatus();
+  const auto job = std::find_if(jobs_.begin(), jobs_.end(), [](const auto& j) { return j->idle; });
+  // If none is idle, the first job that has reported its results is submitted again.
+  if (job == jobs_.end()) return absl::OkStatus();
+  const absl::Status submitted = executor_.SubmitAdmitted(job->get());
   if (!submitted.ok()) return submitted;
-  (*turn)->idle = false;
-  ++rides_;
+  (*job)->idle = false;
+  ++batches_;
   return absl::OkStatus();
 }
 
-void Batcher::Take(Turn& turn, Session& session) {
+void Batcher::RunJob(BatchJob& job, Session& session) {
   std::unique_lock<std::mutex> lock(mutex_);
-  const std::vector<Rider*> riders = Board();
+  const Batch batch = TakeBatch();
   lock.unlock();
-  std::function<void()> tell;
-  if (!riders.empty()) tell = ride_(session, riders);
+  std::function<void()> report;
+  if (!batch.empty()) report = run_batch_(session, batch);
   lock.lock();
-  --rides_;
-  const absl::Status next = Send();
+  --batches_;
+  const absl::Status next = SubmitJob();
   if (!next.ok()) DropAll(lock, next);
   lock.unlock();
-  if (tell != nullptr) tell();
+  if (report != nullptr) report();
   lock.lock();
-  turn.idle = true;
-  const absl::Status sent = Send();
-  if (!sent.ok()) {
-    // Not idle before the last rider was told: the destructor may follow at once.
-    turn.idle = false;
-    DropAll(lock, sent);
-    turn.idle = true;
+  job.idle = true;
+  const absl::Status submitted = SubmitJob();
+  if (!submitted.ok()) {
+    // Not idle before the last item is dropped: the destructor may run right afterwards.
+    job.idle = false;
+    DropAll(lock, submitted);
+    job.idle = true;
   }
   idle_.notify_all();
 }
 
-void Batcher::TurnBack(Turn& turn, const absl::Status& why) {
+void Batcher::Abort(BatchJob& job, const absl::Status& why) {
   std::unique_lock<std::mutex> lock(mutex_);
-  --rides_;
+  --batches_;
   DropAll(lock, why);
-  turn.idle = true;
+  job.idle = true;
   idle_.notify_all();
 }
 
 void Batcher::DropAll(std::unique_lock<std::mutex>& lock, const absl::Status& why) {
-  std::vector<Rider*> dropped;
-  for (auto& [key, riders] : waiting_) {
-    for (Rider* rider : riders) {
-      rider->waiting_ = false;
-      dropped.push_back(rider);
+  Batch dropped;
+  for (auto& [key, items] : waiting_) {
+    for (BatchItem* item : items) {
+      item->waiting_ = false;
+      dropped.push_back(item);
     }
   }
   waiting_.clear();
   keys_.clear();
   waiting_count_ = 0;
   lock.unlock();
-  for (Rider* rider : dropped) rider->Drop(why);
+  for (BatchItem* item : dropped) item->Drop(why);
   lock.lock();
 }
 
-std::vector<Rider*> Batcher::Board() {
-  std::vector<Rider*> riders;
-  while (waiting_count_ > 0 && riders.size() < options_.most_riders) {
+Batcher::Batch Batcher::TakeBatch() {
+  Batch batch;
+  while (waiting_count_ > 0 && batch.size() < options_.max_batch_size) {
     const int64_t key = keys_.front();
     keys_.pop_front();
     const auto of_key = waiting_.find(key);
-    riders.push_back(of_key->second.front());
+    batch.push_back(of_key->second.front());
     of_key->second.pop_front();
-    riders.back()->waiting_ = false;
+    batch.back()->waiting_ = false;
     --waiting_count_;
     if (of_key->second.empty()) {
       waiting_.erase(of_key);
@@ -123,17 +122,17 @@ std::vector<Rider*> Batcher::Board() {
       keys_.push_back(key);
     }
   }
-  return riders;
+  return batch;
 }
 
-void Batcher::Forget(Rider* rider) {
-  const int64_t key = rider->FairnessKey();
+void Batcher::Remove(BatchItem* item) {
+  const int64_t key = item->FairnessKey();
   const auto of_key = waiting_.find(key);
-  auto& riders = of_key->second;
-  riders.erase(std::find(riders.begin(), riders.end(), rider));
-  rider->waiting_ = false;
+  auto& items = of_key->second;
+  items.erase(std::find(items.begin(), items.end(), item));
+  item->waiting_ = false;
   --waiting_count_;
-  if (!riders.empty()) return;
+  if (!items.empty()) return;
   waiting_.erase(of_key);
   keys_.erase(std::find(keys_.begin(), keys_.end(), key));
 }

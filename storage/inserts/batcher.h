@@ -1,4 +1,4 @@
-// Lets concurrent calls of one kind ride in one query.
+// Runs concurrent calls of one kind in batches, each with one query.
 #ifndef STORAGE_INSERTS_BATCHER_H_
 #define STORAGE_INSERTS_BATCHER_H_
 
@@ -17,13 +17,13 @@
 
 namespace energysites::storage {
 
-// A call that may ride. Added once; the batcher then either puts it into exactly one ride, or drops
-// it, on any thread, and does not touch it again. The owner keeps it alive until then, and until
-// its own calls of Batcher::Cancel have returned.
-class Rider {
+// A call to be run in a batch. The batcher either puts an added item into exactly one batch or
+// drops it, on any thread, and does not use it afterwards. The owner keeps the item alive until
+// then, and until its own calls of Batcher::Cancel have returned.
+class BatchItem {
  public:
-  virtual ~Rider() = default;
-  // Riders with the same key wait for each other; those with different keys take turns.
+  virtual ~BatchItem() = default;
+  // Items with the same key are queued in order; different keys are served in turns.
   virtual int64_t FairnessKey() const = 0;
   virtual void Drop(absl::Status why) = 0;
 
@@ -34,44 +34,44 @@ class Rider {
 };
 
 struct BatcherOptions {
-  size_t most_riders = 1;
-  // Rides in the database at one time.
-  int concurrent_rides = 1;
+  size_t max_batch_size = 1;
+  // In the database at the same time.
+  int max_concurrent_batches = 1;
   size_t queue_limit = 1000;
 };
 
-// There is no timer: a rider that finds nobody under way starts at once, and those that come
-// meanwhile make up the next ride. All methods may be called from any thread and none of them
-// blocks, but for the destructor.
+// There is no timer: an item starts at once if a batch may start, and the items that are added
+// while batches run make up the next one. All methods may be called from any thread, and only the
+// destructor blocks.
 class Batcher {
  public:
-  // Runs the query for some riders and returns what tells each of them the outcome, which runs
-  // when the next ride is on its way already.
-  using Ride = std::function<std::function<void()>(Session&, const std::vector<Rider*>&)>;
+  using Batch = std::vector<BatchItem*>;
+  // Runs the query for a batch and returns a function that reports the results to the items. That
+  // function runs after the next batch was submitted.
+  using RunBatch = std::function<std::function<void()>(Session&, const Batch&)>;
 
-  // `executor` outlives it.
-  Batcher(Executor& executor, const BatcherOptions& options, Ride ride);
-  // Waits for rides under way; nobody may be waiting.
+  // `executor` outlives the batcher.
+  Batcher(Executor& executor, const BatcherOptions& options, RunBatch run_batch);
+  // Waits for running batches; no item may be waiting.
   ~Batcher();
   Batcher(const Batcher&) = delete;
   Batcher& operator=(const Batcher&) = delete;
 
-  // Returns RESOURCE_EXHAUSTED if `queue_limit` riders wait, CANCELLED if the rider was cancelled
-  // before, and UNAVAILABLE as Executor::Submit does; then the rider is neither taken along nor
-  // dropped.
-  absl::Status Add(Rider* rider);
+  // Returns RESOURCE_EXHAUSTED if `queue_limit` items wait, CANCELLED if the item was cancelled
+  // before, and UNAVAILABLE as Executor::Submit does; then the item is neither run nor dropped.
+  absl::Status Add(BatchItem* item);
 
-  // Drops the rider if it waits.
-  void Cancel(Rider* rider);
+  // Drops the item if it waits.
+  void Cancel(BatchItem* item);
 
  private:
-  // A job that takes waiting riders to the database. One more than may be there at one time, so
-  // that a ride starts while the one before tells its outcome.
-  class Turn : public Job {
+  // Runs one batch of the items that wait when the job starts. There is one job more than batches
+  // may run at the same time, so that a batch starts while the one before reports its results.
+  class BatchJob : public Job {
    public:
-    explicit Turn(Batcher& batcher) : batcher_(batcher) {}
-    void Run(Session& session) override { batcher_.Take(*this, session); }
-    void Drop(absl::Status why) override { batcher_.TurnBack(*this, why); }
+    explicit BatchJob(Batcher& batcher) : batcher_(batcher) {}
+    void Run(Session& session) override { batcher_.RunJob(*this, session); }
+    void Drop(absl::Status why) override { batcher_.Abort(*this, why); }
 
     bool idle = true;  // Guarded by Batcher::mutex_.
 
@@ -79,28 +79,28 @@ class Batcher {
     Batcher& batcher_;
   };
 
-  void Take(Turn& turn, Session& session);
-  void TurnBack(Turn& turn, const absl::Status& why);
+  void RunJob(BatchJob& job, Session& session);
+  void Abort(BatchJob& job, const absl::Status& why);
 
   // The rest is called with mutex_ held.
-  // Sends an idle turn if riders wait and there is room in the database. The executor takes it
-  // however full its queue is: the turns are few, and queue_limit bounds those who wait for them.
-  absl::Status Send();
-  // Lets go of `lock` while it tells them.
+  // Submits an idle job if items wait and a batch may start. The executor accepts it even if its
+  // queue is full: the jobs are few, and queue_limit bounds the items.
+  absl::Status SubmitJob();
+  // Releases `lock` while it drops the items.
   void DropAll(std::unique_lock<std::mutex>& lock, const absl::Status& why);
-  std::vector<Rider*> Board();
-  void Forget(Rider* rider);
+  Batch TakeBatch();
+  void Remove(BatchItem* item);
 
   Executor& executor_;
   const BatcherOptions options_;
-  const Ride ride_;
+  const RunBatch run_batch_;
 
   std::mutex mutex_;
   std::condition_variable idle_;
-  std::vector<std::unique_ptr<Turn>> turns_;
-  int rides_ = 0;  // Submitted, or in the database.
-  // Who waits, by key, and the keys in the order of their turns.
-  std::unordered_map<int64_t, std::deque<Rider*>> waiting_;
+  std::vector<std::unique_ptr<BatchJob>> jobs_;
+  int batches_ = 0;  // Submitted, or in the database.
+  // The waiting items by key, and the keys in the order in which they are served.
+  std::unordered_map<int64_t, std::deque<BatchItem*>> waiting_;
   std::deque<int64_t> keys_;
   size_t waiting_count_ = 0;
 };

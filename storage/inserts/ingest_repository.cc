@@ -1,25 +1,17 @@
 #include "storage/inserts/ingest_repository.h"
 
-#include <algorithm>
-#include <set>
-#include <tuple>
-#include <utility>
-
 #include "storage/errors/errors.h"
-#include "storage/live_data/live_data_id.h"
-#include "storage/live_data/live_data_rollups.h"
-#include "storage/postgres/binary_copy.h"
 #include "storage/postgres/query.h"
 #include "storage/postgres/sql_errors.h"
 
 namespace energysites::storage {
 namespace {
 
-// Of refused entries: what a batch lists at most, and what the answer to `start` does.
+// Limits of the refused entries that are listed: for a batch, and for the answer to `start`.
 constexpr int kMaxListed = 1000;
 constexpr size_t kMaxListedBytes = 512 << 10;
 
-// Waits for a stream that is committing just now.
+// Waits for a stream that is committing.
 constexpr Statement kOpenSession = {"open_ingest_session", R"sql(
   INSERT INTO ingest_sessions AS known (owner, session) VALUES ($1, $2)
   ON CONFLICT (owner, session) DO UPDATE SET stream = known.stream + 1, update_time = now()
@@ -52,33 +44,13 @@ constexpr Statement kFindRefused = {"find_ingest_refusals", R"sql(
   FROM ingest_refusals WHERE owner = $1 AND session = $2 ORDER BY sequence
 )sql"};
 
-// As for single entries: a site's key is held to the end, and sites are taken in one order.
-constexpr Statement kLockSites = {"lock_sites_of_batch", R"sql(
-  SELECT id FROM sites WHERE id = ANY($1::bigint[]) AND delete_time IS NULL
-  ORDER BY id FOR KEY SHARE
-)sql"};
-
-constexpr char kCopyLiveData[] = R"sql(
-  COPY live_data (id, site_id, dt_stamp, soc, load_kwh, net_load_kwh,
-                  pv_notification, bio_notification, cro_notification)
-  FROM STDIN (FORMAT binary)
-)sql";
-
-constexpr char kBeginPiece[] = "SAVEPOINT piece";
-constexpr char kEndPiece[] = "RELEASE SAVEPOINT piece";
-constexpr char kUndoPiece[] = "ROLLBACK TO SAVEPOINT piece; RELEASE SAVEPOINT piece";
-
-constexpr char kCopyMarks[] = R"sql(
-  COPY live_data_dirty_buckets (site_id, bucket) FROM STDIN (FORMAT binary)
-)sql";
-
-v1::RefusedEntries RefusedOf(int64_t sequence, const IngestRepository::Failures& failures) {
+v1::RefusedEntries RefusedOf(int64_t sequence, const EntryErrors& errors) {
   v1::RefusedEntries refused;
   refused.set_sequence(sequence);
-  refused.set_failed_count(static_cast<int32_t>(failures.size()));
+  refused.set_failed_count(static_cast<int32_t>(errors.size()));
   size_t bytes = 0;
-  for (const auto& [index, failure] : failures) {
-    const google::rpc::Status status = ToRpcStatus(failure);
+  for (const auto& [index, error] : errors) {
+    const google::rpc::Status status = ToRpcStatus(error);
     bytes += status.ByteSizeLong();
     if (refused.failed_entries_size() == kMaxListed || bytes > kMaxListedBytes) break;
     (*refused.mutable_failed_entries())[index] = status;
@@ -88,49 +60,8 @@ v1::RefusedEntries RefusedOf(int64_t sequence, const IngestRepository::Failures&
 
 }  // namespace
 
-// An entry on its way into the table.
-struct IngestRepository::Row {
-  int64_t site_id;
-  int64_t microseconds;  // dt_stamp, since 1970.
-  int index;             // In the batch.
-  const v1::LiveDataEntry* entry;
-  int64_t month;
-  int64_t id;
-};
-
-std::vector<IngestRepository::Row> IngestRepository::RowsOf(const v1::IngestBatch& batch,
-                                                            const Failures& invalid) {
-  std::vector<Row> rows;
-  rows.reserve(batch.entries_size());
-  for (int i = 0; i < batch.entries_size(); ++i) {
-    if (!invalid.empty() && invalid.count(i) > 0) continue;
-    const v1::LiveDataEntry& entry = batch.entries(i);
-    const auto& stamp = entry.dt_stamp();
-    rows.push_back({entry.site_id(), stamp.seconds() * 1000000 + stamp.nanos() / 1000, i, &entry,
-                    MonthOf(stamp), 0});
-  }
-  // By the primary key: neighbours go to the same page of its index, and share site and bucket.
-  std::sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) {
-    return std::tie(a.site_id, a.microseconds, a.index) <
-           std::tie(b.site_id, b.microseconds, b.index);
-  });
-  return rows;
-}
-
-void IngestRepository::Refuse(std::vector<Row>& rows, Failures& failures,
-                              const std::function<absl::Status(const Row&)>& check) {
-  const auto rest = std::remove_if(rows.begin(), rows.end(), [&](const Row& row) {
-    absl::Status failure = check(row);
-    if (failure.ok()) return false;
-    failures[row.index] = std::move(failure);
-    return true;
-  });
-  rows.erase(rest, rows.end());
-}
-
 Statements IngestRepository::AllStatements() {
-  return {&kOpenSession,   &kAdvanceSession, &kRememberRefused,
-          &kForgetRefused, &kFindRefused,    &kLockSites};
+  return {&kOpenSession, &kAdvanceSession, &kRememberRefused, &kForgetRefused, &kFindRefused};
 }
 
 absl::StatusOr<IngestRepository::Opened> IngestRepository::Open(const std::string& owner,
@@ -168,155 +99,45 @@ absl::StatusOr<IngestRepository::Opened> IngestRepository::Open(const std::strin
 absl::StatusOr<v1::RefusedEntries> IngestRepository::Store(const IngestSession& session,
                                                            const v1::IngestBatch& batch,
                                                            const BatchHashes& hashes,
-                                                           const Failures& invalid,
-                                                           const AwaitTurn& await_turn) {
-  auto stored = StoreOnce(session, batch, hashes, invalid, await_turn, /*carefully=*/false);
-  if (IsMissingPartition(stored.status())) {
-    // The month was dropped since it was last seen.
-    allocator_.ForgetMonths();
-    stored = StoreOnce(session, batch, hashes, invalid, await_turn, /*carefully=*/false);
-  }
-  if (!IsFaultOfEntry(stored.status())) return stored;
-  return StoreOnce(session, batch, hashes, invalid, await_turn, /*carefully=*/true);
-}
-
-absl::StatusOr<v1::RefusedEntries> IngestRepository::StoreOnce(
-    const IngestSession& session, const v1::IngestBatch& batch, const BatchHashes& hashes,
-    const Failures& invalid, const AwaitTurn& await_turn, bool carefully) {
-  const std::vector<Row> valid = RowsOf(batch, invalid);
-  const auto old_months = MakeMonths(valid);
-  if (!old_months.ok()) return old_months.status();
-  return session_.Transact([&](pqxx::work& tx) -> absl::StatusOr<v1::RefusedEntries> {
-    std::vector<Row> rows = valid;
-    Failures failures = invalid;
-    LockSites(tx, rows, failures);
-    // After the sites, which come first in an answer.
-    if (!old_months->empty()) {
-      Refuse(rows, failures, [&](const Row& row) {
-        const auto old = old_months->find(row.month);
-        return old == old_months->end() ? absl::OkStatus() : old->second;
-      });
+                                                           const EntryErrors& invalid,
+                                                           const AwaitCommits& await_commits) {
+  const ValidEntries valid(batch.entries(), invalid);
+  const int64_t sequence = batch.sequence();
+  const auto store = [&](pqxx::work& tx,
+                         const InsertOptions& options) -> absl::StatusOr<v1::RefusedEntries> {
+    EntryErrors errors = invalid;
+    const auto verdicts = inserter_.InsertEntries(tx, valid.entries, options);
+    for (size_t i = 0; i < verdicts.size(); ++i) {
+      const absl::Status& error = verdicts[i].status();
+      if (error.ok()) continue;
+      errors.emplace(valid.indexes[i],
+                     IsFaultOfEntry(error) ? EntryRefused(SqlStateOf(error)) : error);
     }
-    // Entries that share site and stamp are listed in the order sent.
-    const std::vector<int64_t> numbers = allocator_.TakeNumbers(tx, batch.entries_size());
-    for (Row& row : rows) row.id = LiveDataId(row.month, numbers[row.index]);
-    if (carefully) {
-      CopyCarefully(tx, rows, failures);
-    } else {
-      Copy(rows.begin(), rows.end());
-    }
-    MarkBuckets(rows);
-    const absl::Status turn = [&] {
+    const absl::Status committed = [&] {
       const Connection::Waiting pause(session_.connection(), false);
-      return await_turn();
+      return await_commits();
     }();
-    if (!turn.ok()) return turn;
-    const int64_t sequence = batch.sequence();
+    if (!committed.ok()) return committed;
     const Rows advanced =
         Query(tx, kAdvanceSession,
               {session.owner, session.name, session.stream, sequence, hashes.bytes()});
     if (advanced.affected() == 0) return IngestSessionTakenOver();
-    v1::RefusedEntries refused = RefusedOf(sequence, failures);
+    v1::RefusedEntries refused = RefusedOf(sequence, errors);
     if (refused.failed_count() > 0) {
       Query(tx, kRememberRefused,
             {session.owner, session.name, sequence, refused.failed_count(),
              refused.SerializeAsString()});
     }
     return refused;
+  };
+  return inserter_.WithMonths(valid.entries, [&](const Months& expired_months) {
+    const auto transact = [&](const InsertOptions& options) {
+      return session_.Transact([&](pqxx::work& tx) { return store(tx, options); });
+    };
+    auto stored = transact({expired_months});
+    if (!IsFaultOfEntry(stored.status())) return stored;
+    return transact({expired_months, /*skip_locked_sites=*/false, IsFaultOfEntry});
   });
-}
-
-absl::StatusOr<std::map<int64_t, absl::Status>> IngestRepository::MakeMonths(
-    const std::vector<Row>& rows) {
-  std::map<int64_t, absl::Status> old_months;
-  std::set<int64_t> months;
-  for (const Row& row : rows) months.insert(row.month);
-  for (const int64_t month : months) {
-    const absl::Status made = allocator_.MakeMonths(session_, {month});
-    if (made.ok()) continue;
-    if (!IsEntryNoLongerKept(made)) return made;
-    old_months.emplace(month, made);
-  }
-  return old_months;
-}
-
-void IngestRepository::LockSites(pqxx::work& tx, std::vector<Row>& rows, Failures& failures) {
-  Array<int64_t> wanted;
-  int64_t last = 0;
-  for (const Row& row : rows) {
-    if (row.site_id != last) wanted.Add(row.site_id);
-    last = row.site_id;
-  }
-  const Rows locked = Query(tx, kLockSites, {wanted});
-  // Both are in the order of the sites.
-  int next = 0;
-  Refuse(rows, failures, [&](const Row& row) {
-    while (next < locked.size() && locked.Int64(next, 0) < row.site_id) ++next;
-    const bool found = next < locked.size() && locked.Int64(next, 0) == row.site_id;
-    return found ? absl::OkStatus() : SiteNotFound(row.site_id);
-  });
-}
-
-void IngestRepository::Copy(RowIterator begin, RowIterator end) {
-  if (begin == end) return;
-  BinaryCopyIn copy(session_.connection(), kCopyLiveData);
-  for (auto row = begin; row != end; ++row) {
-    const v1::LiveDataEntry& entry = *row->entry;
-    copy.AddRow(row->id, row->site_id, Moment::FromUnixMicroseconds(row->microseconds), entry.soc(),
-                entry.load_kwh(), entry.net_load_kwh(), entry.pv_notification(),
-                entry.bio_notification(), entry.cro_notification());
-  }
-  copy.Finish();
-}
-
-void IngestRepository::CopyCarefully(pqxx::work& tx, std::vector<Row>& rows, Failures& failures) {
-  std::map<int64_t, std::vector<Row>> months;
-  for (const Row& row : rows) months[row.month].push_back(row);
-  for (auto& [month, of_month] : months) {
-    CopyPiece(tx, of_month.begin(), of_month.end(), failures);
-  }
-  Refuse(rows, failures, [&](const Row& row) {
-    const auto failure = failures.find(row.index);
-    return failure == failures.end() ? absl::OkStatus() : failure->second;
-  });
-}
-
-void IngestRepository::CopyPiece(pqxx::work& tx, RowIterator begin, RowIterator end,
-                                 Failures& failures) {
-  absl::Status fault;
-  tx.exec0(kBeginPiece);
-  try {
-    Copy(begin, end);
-    tx.exec0(kEndPiece);
-    return;
-  } catch (const pqxx::sql_error&) {
-    fault = StatusFromException();
-    if (!IsFaultOfEntry(fault)) throw;
-  }
-  tx.exec0(kUndoPiece);
-  // Months are kept or dropped as a whole.
-  if (end - begin == 1 || IsEntryNoLongerKept(fault)) {
-    const absl::Status why = IsEntryNoLongerKept(fault) ? fault : EntryRefused(SqlStateOf(fault));
-    for (auto row = begin; row != end; ++row) failures[row->index] = why;
-    return;
-  }
-  const auto middle = begin + (end - begin) / 2;
-  CopyPiece(tx, begin, middle, failures);
-  CopyPiece(tx, middle, end, failures);
-}
-
-void IngestRepository::MarkBuckets(const std::vector<Row>& rows) {
-  if (rows.empty()) return;
-  BinaryCopyIn copy(session_.connection(), kCopyMarks);
-  std::pair<int64_t, int64_t> last;
-  for (const Row& row : rows) {
-    const std::pair<int64_t, int64_t> bucket = {row.site_id, BucketOf(row.microseconds)};
-    if (bucket != last) {
-      copy.AddRow(row.site_id, Moment::FromUnixMicroseconds(bucket.second));
-    }
-    last = bucket;
-  }
-  copy.Finish();
 }
 
 }  // namespace energysites::storage

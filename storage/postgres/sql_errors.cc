@@ -110,8 +110,8 @@ bool IsEntryNoLongerKept(const absl::Status& status) { return HasSqlState(status
 bool IsFaultOfEntry(const absl::Status& status) {
   const auto state = status.GetPayload(kSqlStateUrl);
   if (!state.has_value() || *state == "23505" || IsMissingPartition(status)) return false;
-  // What no column of its type holds, what a constraint forbids, and entries that are too old.
-  return state->StartsWith("22") || state->StartsWith("23") || IsEntryNoLongerKept(status);
+  // Values that no column of the type holds, and those that a constraint forbids.
+  return state->StartsWith("22") || state->StartsWith("23");
 }
 
 bool IsMissingPartition(const absl::Status& status) {

@@ -1,7 +1,7 @@
-"""Concurrent Creates ride in one insert, and each call keeps its own verdict.
+"""Concurrent Creates share one insert, and each call gets its own result.
 
-A lock on the table holds the rides that may be in the database at one time, so that the others
-gather behind them: rows of one ride carry the same transaction id.
+A lock on the table holds as many batches as may be in the database at the same time, so that the
+other calls wait for the next one. Rows of one batch have the same transaction id.
 """
 
 import concurrent.futures
@@ -17,8 +17,8 @@ from support.metrics import counted
 from support.process import wait_until
 
 JULY = JUNE + 30 * 86400
-# Of creates, in the database at one time: live_data_service.cc.
-CONCURRENT_RIDES = 2
+# Of creates, in the database at the same time: live_data_service.cc.
+MAX_CONCURRENT_BATCHES = 2
 
 
 def request(site_id, request_id=None, validate_only=False, **changes):
@@ -43,8 +43,8 @@ def waiting_statements(database):
     )[0][0]
 
 
-class Ride:
-    """Calls that gather behind those that are held, and go together when the block ends."""
+class NextBatch:
+    """Calls that wait behind those that are held, and run in one batch afterwards."""
 
     def __init__(self, stubs, database, site_id):
         self._create = stubs.live_data.CreateLiveDataEntry
@@ -57,19 +57,19 @@ class Ride:
 
     def outcomes(self, meanwhile=lambda: None):
         """What each added call got, in order."""
-        # Makes the month, which a ride would leave to calls of their own.
+        # Makes the month: calls for a month that does not exist leave their batch.
         self._create(request(self._site_id), timeout=30)
         with no_inserts(self._database):
             held = []
-            while len(held) < CONCURRENT_RIDES:
+            while len(held) < MAX_CONCURRENT_BATCHES:
                 held.append(self._create.future(request(self._site_id), timeout=60))
                 wait_until(
-                    lambda: waiting_statements(self._database) == len(held), 30, "a ride is held"
+                    lambda: waiting_statements(self._database) == len(held), 30, "a batch is held"
                 )
             futures = [self._create.future(message, timeout=timeout)
                        for message, timeout in self._calls]  # fmt: skip
-            # They arrive in the order sent on one connection, so the last one's refusal says that
-            # all before it were taken up.
+            # Calls of one connection arrive in the order sent: when the last one is refused, all
+            # before it are queued.
             marker = outcome(self._create, request(0))
             assert marker.code == "INVALID_ARGUMENT"
             meanwhile()
@@ -95,13 +95,13 @@ def xids(database, ids):
     return {xid for _, xid in rows}
 
 
-@pytest.mark.one_server("the calls of one process ride together")
+@pytest.mark.one_server("the calls of one process share batches")
 def test_those_that_wait_share_one_transaction_and_keep_ids_apart(stubs, database, site):
     sites = [site] + [create_site(stubs).id for _ in range(4)]
-    ride = Ride(stubs, database, site)
+    batch = NextBatch(stubs, database, site)
     for i in range(50):
-        ride.add(request(sites[i % 5], soc=i))
-    stored = ride.outcomes()
+        batch.add(request(sites[i % 5], soc=i))
+    stored = batch.outcomes()
     assert [answer.soc for answer in stored] == list(range(50))
     assert [answer.site_id for answer in stored] == [sites[i % 5] for i in range(50)]
     assert len({answer.id for answer in stored}) == 50
@@ -112,7 +112,7 @@ def test_those_that_wait_share_one_transaction_and_keep_ids_apart(stubs, databas
         )
 
 
-def test_each_call_of_a_ride_gets_its_own_verdict(stubs, database, site):
+def test_each_call_of_a_batch_gets_its_own_result(stubs, database, site):
     deleting = create_site(stubs).id
     database.query("UPDATE sites SET delete_time = now() WHERE id = %s RETURNING id", [deleting])
     # A fault that no rule of ours foresees.
@@ -122,7 +122,7 @@ def test_each_call_of_a_ride_gets_its_own_verdict(stubs, database, site):
     first = stubs.live_data.CreateLiveDataEntry(request(site, before, soc=1), timeout=30)
     stubs.live_data.CreateLiveDataEntry(request(site, used, soc=2), timeout=30)
 
-    ride = Ride(stubs, database, site)
+    batch = NextBatch(stubs, database, site)
     messages = {
         "good": request(site, soc=20),
         "unknown site": request(10**15, soc=21),
@@ -138,8 +138,8 @@ def test_each_call_of_a_ride_gets_its_own_verdict(stubs, database, site):
         "good too": request(site, soc=28),
     }
     for message in messages.values():
-        ride.add(message)
-    got = dict(zip(messages, ride.outcomes(), strict=True))
+        batch.add(message)
+    got = dict(zip(messages, batch.outcomes(), strict=True))
 
     assert got["unknown site"].code == "NOT_FOUND"
     assert got["site being deleted"].code == "NOT_FOUND"
@@ -170,35 +170,35 @@ def test_a_locked_site_keeps_only_its_own_calls_waiting(stubs, database, site):
         assert waiting.result(timeout=30).soc == 7
 
 
-@pytest.mark.one_server("the calls of one process ride together")
-def test_a_call_that_was_given_up_is_not_stored(server, stubs, database, site):
-    def given_up_in_the_server():
+@pytest.mark.one_server("the calls of one process share batches")
+def test_a_cancelled_call_is_not_stored(server, stubs, database, site):
+    def cancelled_in_the_server():
         method = {"grpc_method": "CreateLiveDataEntry"}
         return sum(counted([server], "grpc_server_handled_total", grpc_code=code, **method)
                    for code in ("Canceled", "DeadlineExceeded"))  # fmt: skip
 
-    before = given_up_in_the_server()
-    ride = Ride(stubs, database, site)
-    ride.add(request(site, soc=40), timeout=1)
-    ride.add(request(site, soc=41))
-    given_up = []
+    before = cancelled_in_the_server()
+    batch = NextBatch(stubs, database, site)
+    batch.add(request(site, soc=40), timeout=1)
+    batch.add(request(site, soc=41))
+    cancelled = []
 
     def wait_for_the_deadline():
         started = stubs.live_data.CreateLiveDataEntry.future(request(site, soc=42), timeout=2)
-        given_up.append(failure_of(started.exception(timeout=30)))
-        # The client knows first.
-        wait_until(lambda: given_up_in_the_server() == before + 2, 30, "the server gave them up")
+        cancelled.append(failure_of(started.exception(timeout=30)))
+        # The client ends the call first.
+        wait_until(lambda: cancelled_in_the_server() == before + 2, 30, "the server cancelled them")
 
-    late, stored = ride.outcomes(wait_for_the_deadline)
+    late, stored = batch.outcomes(wait_for_the_deadline)
     assert late.code == "DEADLINE_EXCEEDED"
-    assert given_up[0].code == "DEADLINE_EXCEEDED"
+    assert cancelled[0].code == "DEADLINE_EXCEEDED"
     assert stored.soc == 41
     rows = database.query("SELECT soc FROM live_data WHERE soc BETWEEN 40 AND 42")
     assert rows == [(41.0,)]
 
 
-def test_reads_of_one_kind_ride_together_and_keep_their_verdicts(stubs, site):
-    """Whatever rides with whom, each call gets its own answer."""
+def test_reads_of_one_kind_share_batches_and_keep_their_results(stubs, site):
+    """Each call gets its own answer, whatever calls share its batch."""
     configurations = [
         stubs.configurations.CreateConfiguration(
             configurations_pb2.CreateConfigurationRequest(
@@ -245,7 +245,7 @@ def test_reads_of_one_kind_ride_together_and_keep_their_verdicts(stubs, site):
 
 
 @pytest.mark.one_server("the queue is each process's own")
-def test_calls_that_leave_their_ride_are_not_refused(start_server, database):
+def test_calls_that_leave_their_batch_are_not_refused(start_server, database):
     """Regression: of a burst into a month that was not made yet, most were told QUEUE_FULL."""
     server = start_server(database, flags=["--queue_limit=1", "--database_connections=2"])
     stubs = server.stubs()

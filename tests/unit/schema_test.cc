@@ -1,4 +1,5 @@
 // Migrations, privileges of the roles, and partitions, on a real PostgreSQL.
+#include <algorithm>
 #include <future>
 #include <limits>
 #include <optional>
@@ -185,7 +186,7 @@ class PartitionsTest : public DatabaseTest {
     entry.set_site_id(site_id_);
     entry.mutable_dt_stamp()->set_seconds(seconds);
     entry.mutable_dt_stamp()->set_nanos(nanos);
-    return LiveDataWriter(session_, allocator_).Create({&request, std::nullopt});
+    return LiveDataWriter(session_, insert_state_).Create({&request, std::nullopt});
   }
   std::string PartitionOf(const v1::LiveDataEntry& entry) {
     return Ask(absl::StrCat("SELECT tableoid::regclass FROM live_data WHERE id = ", entry.id()));
@@ -199,7 +200,7 @@ class PartitionsTest : public DatabaseTest {
   }
 
   Session session_{AppSession()};
-  LiveDataAllocator allocator_;
+  SharedInsertState insert_state_;
   int64_t site_id_ = 0;
 };
 
@@ -282,6 +283,24 @@ TEST_F(PartitionsTest, AMonthThatWasDroppedIsMadeAgain) {
   const auto entry = Create(1456704000);
   ASSERT_THAT(entry, IsOk());
   EXPECT_EQ(PartitionOf(*entry), "live_data_2016_02");
+}
+
+// Regression: blocks that two sessions reserved at the same time could be used in the wrong order,
+// and entries of one batch then had ids that did not ascend.
+TEST_F(PartitionsTest, NumbersOfACallAscend) {
+  const auto take = [this](size_t count) {
+    return session_.Transact([&](pqxx::work& tx) -> absl::StatusOr<std::vector<int64_t>> {
+      return insert_state_.TakeNumbers(tx, count);
+    });
+  };
+  Query(Dsn(kOwner), "SELECT setval('live_data_numbers', 5000001)");
+  ASSERT_THAT(take(600), IsOk());
+  Query(Dsn(kOwner), "SELECT setval('live_data_numbers', 1)");
+  const auto numbers = take(600);
+  ASSERT_THAT(numbers, IsOk());
+  EXPECT_EQ(numbers->front(), 1001);
+  EXPECT_EQ(numbers->back(), 5002000);
+  EXPECT_TRUE(std::is_sorted(numbers->begin(), numbers->end()));
 }
 
 }  // namespace
