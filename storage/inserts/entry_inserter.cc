@@ -17,7 +17,7 @@ namespace {
 
 using Verdict = EntryInserter::Verdict;
 
-// From this number of entries on, COPY is faster than INSERT.
+// From about this number of entries on, COPY is no slower than INSERT.
 constexpr ptrdiff_t kMinCopyRows = 100;
 
 // Locks sites in the order of their ids, so that two transactions cannot wait for each other.
