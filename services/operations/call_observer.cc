@@ -20,8 +20,8 @@ constexpr const char* kCodeNames[] = {
 const prometheus::Histogram::BucketBoundaries kBuckets = {
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30};
 
-const prometheus::Histogram::BucketBoundaries kRideBuckets = {1,  2,  4,   8,   16,
-                                                              32, 64, 128, 256, 512};
+const prometheus::Histogram::BucketBoundaries kGroupBuckets = {1,  2,  4,   8,   16,
+                                                               32, 64, 128, 256, 512};
 const prometheus::Histogram::BucketBoundaries kBatchBuckets = {1,    10,   50,   100,  500,
                                                                1000, 2500, 5000, 10000};
 
@@ -86,12 +86,12 @@ void MethodObserver::Violated(const std::map<std::string, int>& rule_counts) con
   for (const auto& [rule, count] : rule_counts) violations_.Add({{"rule", rule}}).Increment(count);
 }
 
-prometheus::Histogram& MethodObserver::RideCalls() const {
+prometheus::Histogram& MethodObserver::SharedQueryCalls() const {
   return prometheus::BuildHistogram()
-      .Name("energy_sites_ride_calls")
+      .Name("energy_sites_shared_query_calls")
       .Help("Calls per shared query.")
       .Register(registry_)
-      .Add(MethodLabels(type_, service_, method_), kRideBuckets);
+      .Add(MethodLabels(type_, service_, method_), kGroupBuckets);
 }
 
 prometheus::Histogram& MethodObserver::BatchEntries() const {

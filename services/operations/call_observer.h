@@ -29,7 +29,7 @@ class MethodObserver {
 
   // For methods whose calls share queries: the number of calls per query. For methods with batches:
   // the number of entries per batch.
-  prometheus::Histogram& RideCalls() const;
+  prometheus::Histogram& SharedQueryCalls() const;
   prometheus::Histogram& BatchEntries() const;
 
  private:

@@ -22,8 +22,8 @@ MaintenanceSchedule::MaintenanceSchedule(std::string work, const storage::DsnSou
       may_run_(std::move(may_run)),
       runs_(prometheus::BuildCounter()
                 .Name("energy_sites_maintenance_runs_total")
-                .Help("Maintenance steps that this process ran, by outcome: done, put_off "
-                      "(postponed: other transactions use the same tables), failed.")
+                .Help("Maintenance steps that this process ran, by outcome: done, postponed "
+                      "(other transactions use the same tables), failed.")
                 .Register(registry)),
       leader_(prometheus::BuildGauge()
                   .Name("energy_sites_maintenance_leader")
@@ -44,7 +44,7 @@ MaintenanceSchedule::MaintenanceSchedule(std::string work, const storage::DsnSou
                        .Add({})),
       session_(SessionOptions(dsn, silence_watch)) {
   // Export zeros from the start, so that the first failure is an increase.
-  for (const char* outcome : {"done", "put_off", "failed"}) {
+  for (const char* outcome : {"done", "postponed", "failed"}) {
     for (const storage::MaintenanceStep& step : steps_) {
       runs_.Add({{"step", step.name}, {"outcome", outcome}});
     }
@@ -145,7 +145,7 @@ void MaintenanceSchedule::Failed(const char* step, const absl::Status& status) {
   if (absl::IsCancelled(status)) return;
   if (storage::IsClockJump(status)) clock_jumps_.Increment();
   const bool postponed = storage::IsPostponed(status);
-  Count(step, postponed ? "put_off" : "failed");
+  Count(step, postponed ? "postponed" : "failed");
   Log(postponed ? spdlog::level::info : spdlog::level::err,
       postponed ? "maintenance postponed" : "maintenance failed",
       {{"step", step}, {"fault", storage::FaultText(status)}});

@@ -188,9 +188,9 @@ void UnaryMethod<Request, Response>::EnableBatching(
   fairness_key_ = std::move(fairness_key);
   batcher_ = std::make_unique<storage::Batcher>(
       executor_, options,
-      [handler = std::move(handler), &ride_calls = observer_.RideCalls()](
+      [handler = std::move(handler), &shared_query_calls = observer_.SharedQueryCalls()](
           storage::Session& session, const storage::Batcher::Batch& batch) {
-        ride_calls.Observe(static_cast<double>(batch.size()));
+        shared_query_calls.Observe(static_cast<double>(batch.size()));
         std::vector<const Request*> requests;
         requests.reserve(batch.size());
         for (storage::BatchItem* item : batch) {

@@ -81,7 +81,7 @@ absl::Status RunMaintain() {
     if (done.ok()) {
       if (!done->empty()) std::cout << "maintain: " << step.name << ": " << *done << "\n";
     } else if (storage::IsPostponed(done.status())) {
-      std::cout << "maintain: " << step.name << ": put off: " << done.status().message() << "\n";
+      std::cout << "maintain: " << step.name << ": postponed: " << done.status().message() << "\n";
     } else {
       failed.Update(absl::Status(done.status().code(),
                                  absl::StrCat(step.name, ": ", storage::FaultText(done.status()))));

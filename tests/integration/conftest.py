@@ -124,6 +124,6 @@ def unmaintained_service(start_service, database):
 
     runs = "energy_sites_maintenance_runs_total"
     wait_until(
-        lambda: counted(service.instances(), runs, step="rollups"), 30, "rollups were refolded"
+        lambda: counted(service.instances(), runs, step="rollups"), 30, "rollups were recomputed"
     )
     return service

@@ -145,15 +145,15 @@ def service(unmaintained_service):
 
 
 @pytest.fixture
-def refold(database):
-    """Refolds what is dirty, which has to be something, and looks that it did."""
+def recompute(database):
+    """Recomputes the stale buckets, of which there must be some, and checks that none is left."""
 
-    def refold():
+    def recompute():
         assert database.query("SELECT * FROM live_data_dirty_buckets LIMIT 1")
         maintain(database)
         assert database.query("SELECT * FROM live_data_dirty_buckets") == []
 
-    return refold
+    return recompute
 
 
 # Stretches of time with something to trip over, and how to sum them up.
@@ -182,7 +182,7 @@ def check(stubs, entries, site_ids):
             assert aggregate(stubs, *wanted) == sums(entries, *wanted), wanted
 
 
-def test_every_bucket_is_right_whatever_is_dirty(stubs, refold):
+def test_every_bucket_is_right_whatever_is_dirty(stubs, recompute):
     rng = random.Random(2016)
     site_ids = [create_site(stubs).id for _ in range(3)]
     site_ids.reverse()  # The last has no entry.
@@ -195,7 +195,7 @@ def test_every_bucket_is_right_whatever_is_dirty(stubs, refold):
                 random_entries(rng, site_id, moment(start) - margin, moment(end) + margin, 400),
             )
     check(stubs, entries, site_ids)
-    refold()
+    recompute()
     check(stubs, entries, site_ids)
 
     # Late entries, and deletions: some buckets lose all that they had.
@@ -210,15 +210,15 @@ def test_every_bucket_is_right_whatever_is_dirty(stubs, refold):
             stubs, random_entries(rng, site_ids[0], moment(start), moment(end), 50)
         )
     check(stubs, entries, site_ids)
-    refold()
+    recompute()
     check(stubs, entries, site_ids)
 
 
-def test_frozen_sums_outlive_their_entries(stubs, database, refold):
+def test_frozen_sums_outlive_their_entries(stubs, database, recompute):
     site_id = create_site(stubs).id
     start, kept_from, end = map(moment, ("2016-05-01T00:00", "2016-06-01T00:00", "2016-06-02T00:00"))
     entries = store(stubs, random_entries(random.Random(5), site_id, start, end, 500))
-    refold()
+    recompute()
     # As retention leaves it, and a mark that came too late.
     database.query(f"UPDATE live_data_window SET kept_from = '{kept_from}' RETURNING 1")
     database.query(f"DELETE FROM live_data WHERE dt_stamp < '{kept_from}' RETURNING 1")
@@ -229,7 +229,7 @@ def test_frozen_sums_outlive_their_entries(stubs, database, refold):
     for bucket, zone in (("day", "Europe/Berlin"), ("month", ""), ("hour", "Asia/Kolkata")):
         wanted = ([site_id], start, end, bucket, zone)
         assert aggregate(stubs, *wanted) == sums(entries, *wanted), wanted
-    refold()
+    recompute()
     wanted = ([site_id], start, end, "day", "Europe/Berlin")
     assert aggregate(stubs, *wanted) == sums(entries, *wanted)
     # What is finer than a rollup is gone, and only that.
@@ -238,7 +238,7 @@ def test_frozen_sums_outlive_their_entries(stubs, database, refold):
     assert aggregate(stubs, *wanted) == sums(entries, *wanted)
 
 
-def test_a_year_of_a_home(stubs, refold, tmp_path):
+def test_a_year_of_a_home(stubs, recompute, tmp_path):
     folder = REAL
     if not REAL.exists():
         folder = tmp_path
@@ -255,7 +255,7 @@ def test_a_year_of_a_home(stubs, refold, tmp_path):
     ])  # fmt: skip
     assert len(entries) == 8760
     start, end = moment("2016-01-01T00:00"), moment("2018-01-01T00:00")
-    for prepare in (lambda: None, refold):
+    for prepare in (lambda: None, recompute):
         prepare()
         for bucket in ("day", "week", "month", "86400s"):
             wanted = ([site_id], start, end, bucket, "America/Los_Angeles")
@@ -275,11 +275,11 @@ def test_bounds_finer_than_a_microsecond_are_the_callers_own(stubs):
             assert (bucket.start_time.nanos, bucket.end_time.nanos) == (start, end)
 
 
-def test_the_ends_of_time(stubs, refold):
+def test_the_ends_of_time(stubs, recompute):
     site_id = create_site(stubs).id
     store(stubs, [entry(site_id, dt_stamp=stamp(-62135596800)),
                   entry(site_id, dt_stamp=stamp(253402300799, 999_999_000))])
-    for prepare in (lambda: None, refold):
+    for prepare in (lambda: None, recompute):
         prepare()
         for year in (1, 9999):
             start = datetime.datetime(year, 1, 1, tzinfo=UTC)

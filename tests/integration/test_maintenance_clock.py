@@ -50,7 +50,7 @@ def test_a_clock_that_jumps_forward_drops_nothing(start_server):
 
         def rounds():
             def count():
-                outcomes = ("done", "put_off", "failed")
+                outcomes = ("done", "postponed", "failed")
                 return sum(runs(server, "past_entries", outcome) for outcome in outcomes)
 
             before = count()
@@ -93,7 +93,7 @@ def test_months_are_dropped_when_due_in_two_looks_an_hour_apart(database, stubs)
     create(stubs, site_id, month(-15))
     for _ in range(2):
         said = maintain(database, A_YEAR)
-        assert "retention: put off: waits until" in said and "old_months" not in said
+        assert "retention: postponed: waits until" in said and "old_months" not in said
         assert not refused(stubs, site_id, month(-15))
     let_an_hour_pass(database)
     said = maintain(database, A_YEAR)
@@ -106,7 +106,7 @@ def test_another_retention_waits_anew(database, stubs):
     create(stubs, create_site(stubs).id, month(-15))
     for flag in (A_YEAR, "--live_data_retention=8761h", A_YEAR):
         said = maintain(database, flag)
-        assert "retention: put off: waits until" in said and "dropped" not in said
+        assert "retention: postponed: waits until" in said and "dropped" not in said
         let_an_hour_pass(database)
     assert "dropped" in maintain(database, A_YEAR)
 
@@ -144,7 +144,7 @@ def test_the_cutoff_goes_back_to_what_was_not_dropped(database, stubs):
         create(stubs, site_id, moment)
     fill(database, site_id, month(-15), 100_000)
     with open_export(database) as finish:
-        assert "old_months: put off" in maintain_an_hour_later(database, A_YEAR)
+        assert "old_months: postponed" in maintain_an_hour_later(database, A_YEAR)
         assert refused(stubs, site_id, month(-15)) and refused(stubs, site_id, month(-14))
         said = maintain(database, "--live_data_retention=87600h")
         assert f"retention: accepts entries from {month(-14):%Y-%m-%d} on again" in said

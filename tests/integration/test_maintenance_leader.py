@@ -79,12 +79,12 @@ def test_a_connection_lost_after_a_month_was_dropped_ends_the_lead(database, sta
     with contextlib.ExitStack() as blocked, database.connect() as reader, reader.transaction():
         dropping = blocked.enter_context(database.connect())
         dropping.execute("SELECT pg_advisory_lock(hashtextextended('energy-sites:drop-months', 0))")
-        assert "old_months: put off" in maintain_an_hour_later(database, A_YEAR)
+        assert "old_months: postponed" in maintain_an_hour_later(database, A_YEAR)
         reader.execute(f"LOCK TABLE {table(month(-14))} IN ACCESS SHARE MODE")
         server = start_server(
             database, flags=(A_YEAR, "--maintenance_interval=100ms"), environment=owner(database)
         )
-        wait_until(lambda: runs(server, "old_months", "put_off"), 20, "the lead of the server")
+        wait_until(lambda: runs(server, "old_months", "postponed"), 20, "the lead of the server")
         lost = leader_of_tables(database)
         blocked.close()
         detaching = (
@@ -121,7 +121,7 @@ def test_a_server_without_the_owner_maintains_rows_only(database, start_service)
     assert table(month(1)) not in partitions(database)
 
 
-def test_what_waits_to_be_refolded_is_told(database, start_service):
+def test_what_waits_to_be_recomputed_is_reported(database, start_service):
     services = [start_service(database, flags=("--maintenance_interval=100ms",)) for _ in range(2)]
     servers = [one for service in services for one in service.instances()]
     nothing = [0] * len(servers)
@@ -134,14 +134,14 @@ def test_what_waits_to_be_refolded_is_told(database, start_service):
     stubs = services[0].stubs()
     site_id = create_site(stubs).id
     with database.connect() as connection, connection.transaction():
-        # Another refolding that takes long.
+        # Another recomputation that takes long.
         connection.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended('energy-sites:rollups', 0))"
         )
         for minutes in (0, 0, 1, 15, 30):
             create(stubs, site_id, month(-1) + datetime.timedelta(minutes=minutes))
         wait_until(lambda: told() == [*nothing[1:], 3], 20, "the leader to tell of three buckets")
-    wait_until(lambda: told() == nothing and len(rollups(database)) == 3, 20, "they are refolded")
+    wait_until(lambda: told() == nothing and len(rollups(database)) == 3, 20, "they are recomputed")
 
 
 @PROCESSES

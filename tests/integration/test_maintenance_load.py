@@ -96,7 +96,7 @@ def test_all_goes_on_under_ingest_and_an_open_export(database, start_service):
         wait_until(lambda: let_an_hour_pass(database), 60, "the first look of retention")
         with Load(second.stubs(), site_id) as load:
             for step in ("window", "old_months"):
-                wait_until(lambda: runs(second, step, "put_off") >= 3, 60, f"{step} to be put off")
+                wait_until(lambda: runs(second, step, "postponed") >= 3, 60, f"{step} to be postponed")
             # All but what the export holds on to.
             wait_until(lambda: runs(second, "retention", "done") >= 3, 60, "retention to be done")
             for step in ("rollups", "request_ids", "ingest_sessions"):

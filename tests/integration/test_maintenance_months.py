@@ -63,7 +63,7 @@ def test_the_window_waits_for_who_uses_the_future(database):
     put_window_back(database, month(20))
     with database.connect(database.app_url) as connection, connection.transaction():
         connection.execute("SELECT 1 FROM live_data WHERE dt_stamp > %s", [month(100)])
-        assert "window: put off" in maintain(database)
+        assert "window: postponed" in maintain(database)
         assert window(database)[0] == month(20)
     assert "window: moved" in maintain(database)
     assert window(database)[0] == month(24)

@@ -28,7 +28,7 @@ def test_old_months_are_dropped_and_their_rollups_kept(database, start_service):
     maintain(database)
     sums = rollups(database)
     assert len(sums) == 5
-    # One entry more, so that there is something to refold at the last moment.
+    # One entry more, so that there is something to recompute at the last moment.
     old.append(create(knows_months, site_id, month(-13), soc=1))
 
     # The month that is a year old to the day is not wholly older.
@@ -109,12 +109,12 @@ def test_a_detachment_that_was_cut_off_is_finished(database, stubs):
     fill(database, site_id, month(-15), 100_000)
     with open_export(database) as finish:
         said = maintain_an_hour_later(database, A_YEAR)
-        assert "old_months: put off" in said
+        assert "old_months: postponed" in said
         assert pending(database) == [(table(month(-15)),)]
         # Gone for those who come later, and there for who reads it.
         assert len(entries_of(database)) == 1
         said = maintain(database, A_YEAR)
-        assert "old_months: put off" in said
+        assert "old_months: postponed" in said
         assert {table(month(-15)), table(month(-14))} <= month_tables(database)
         assert finish() == 100_002
     assert "old_months: dropped" in maintain(database, A_YEAR)
@@ -130,7 +130,7 @@ def test_months_that_were_dropped_do_not_hide_one_that_was_not(database, stubs):
     with database.connect() as reader, reader.transaction():
         reader.execute(f"LOCK TABLE {second} IN ACCESS SHARE MODE")
         said = maintain_an_hour_later(database, A_YEAR)
-        assert f'old_months: put off: dropped "{first}"; then: ' in said
+        assert f'old_months: postponed: dropped "{first}"; then: ' in said
     assert f'old_months: dropped "{second}"' in maintain(database, A_YEAR)
 
 

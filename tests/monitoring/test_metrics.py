@@ -70,8 +70,8 @@ def test_batches_and_rides_are_measured(server, stubs):
     # The month is there now: all of these ride.
     created = len(load.create_entries_at_once(stubs, site_id))
     create = {"grpc_method": "CreateLiveDataEntry"}
-    assert value(server, "energy_sites_ride_calls_sum", **create) == created
-    assert 1 <= value(server, "energy_sites_ride_calls_count", **create) <= created
+    assert value(server, "energy_sites_shared_query_calls_sum", **create) == created
+    assert 1 <= value(server, "energy_sites_shared_query_calls_count", **create) <= created
 
 
 def test_each_executor_tells_of_its_connections(start_server, database):

@@ -43,7 +43,7 @@ def let_an_hour_pass(database):
 
 def maintain_an_hour_later(database, *flags):
     """Runs the command for the first check of retention, and again an hour later on all clocks."""
-    assert "retention: put off: waits until" in maintain(database, *flags)
+    assert "retention: postponed: waits until" in maintain(database, *flags)
     let_an_hour_pass(database)
     return maintain(database, *flags)
 
