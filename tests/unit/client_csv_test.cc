@@ -30,8 +30,8 @@ TEST(SplitCsvLineTest, TakesFieldsApart) {
 }
 
 TEST(SplitCsvLineTest, RefusesMisplacedQuotes) {
-  EXPECT_THAT(SplitCsvLine(R"("open,1)").status().message(), HasSubstr("not closed"));
-  EXPECT_THAT(SplitCsvLine(R"(a"b,1)").status().message(), HasSubstr("not in quotes"));
+  EXPECT_THAT(SplitCsvLine(R"("open,1)").status().message(), HasSubstr("not terminated"));
+  EXPECT_THAT(SplitCsvLine(R"(a"b,1)").status().message(), HasSubstr("an unquoted field"));
   EXPECT_THAT(SplitCsvLine(R"("a"b,1)").status().message(), HasSubstr("follows a closing quote"));
 }
 
