@@ -41,7 +41,7 @@ TEST(OptionsTest, RefusesWhatMakesNoSense) {
       {{"serve", "--services=sites,weather"}, {}, "not 'weather'"},
       {{"serve", "--services="}, {}, "--services is empty"},
       {{"serve", "--tls_cert=a.pem"}, {}, "--tls_cert and --tls_key must be set together"},
-      {{"serve", "--tls_client_ca=a.pem"}, {}, "--tls_client_ca needs"},
+      {{"serve", "--tls_client_ca=a.pem"}, {}, "--tls_client_ca requires --tls_cert"},
       {{"serve", "--statement_timeout=soon"}, {}, "statement_timeout"},
       {{"serve", "--statement_timeout=-1s"}, {}, "--statement_timeout must be"},
       {{"serve", "--statement_timeout=500us"}, {}, "--statement_timeout must be"},
