@@ -39,8 +39,8 @@ absl::StatusOr<Caller> CallerOf(const grpc::CallbackServerContext& context, Iden
 // names in its certificate.
 std::string OwnerOf(const Caller& caller, const grpc::CallbackServerContext& context);
 
-// Returns the subject whose share of a limit the caller uses: that of a token which is restricted to
-// sites. Such tokens are for devices, which are many and not trusted. Empty for other callers.
+// Returns the subject whose share of a limit the caller uses: that of a token which is restricted
+// to sites. Such tokens are for devices, which are many and not trusted. Empty for other callers.
 std::string DeviceOf(const Caller& caller);
 
 // Returns the ids in a JSON array of decimal strings or integers, such as `["1","2"]`; nothing if
