@@ -126,7 +126,7 @@ def test_every_released_rest_call_is_still_there(released_image, contract):
     ("file", "old", "new", "said"),
     [
         ("sites.proto", "  bool validate_only = 3 [(google.api.field_behavior) = OPTIONAL];\n}\n\n"
-         "// Which site GetSite", "}\n\n// Which site GetSite", '"validate_only" on message'),
+         "// Request of GetSite", "}\n\n// Request of GetSite", '"validate_only" on message'),
         ("live_data.proto", "optional double load_kwh = 5", "optional float load_kwh = 5",
          'changed type from "double" to "float"'),
         ("live_data.proto", "optional double load_kwh = 5", "optional double load_kwh = 15",
