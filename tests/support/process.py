@@ -7,7 +7,6 @@ import random
 import signal
 import socket
 import subprocess
-import tempfile
 import threading
 import time
 
@@ -19,7 +18,7 @@ _PORTS = range(10_000, 32_000)
 _given_ports = set()
 _giving_ports = threading.Lock()
 # A byte for each port, locked by the process that was given it. Open for as long as the process runs.
-_ports_taken = open(pathlib.Path(tempfile.gettempdir()) / f"es-ports-{os.getuid()}", "ab")
+_ports_taken = open(f"/tmp/es-ports-{os.getuid()}", "ab")
 
 
 def _take(port):
