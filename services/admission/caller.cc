@@ -76,13 +76,10 @@ std::optional<std::set<int64_t>> ParseSiteIds(absl::string_view json) {
   return ids;
 }
 
-bool IsTrustedPeer(const grpc::CallbackServerContext& context, IdentitySource source) {
-  return source != IdentitySource::kEnvoy || IsPeerAuthenticated(context);
-}
-
 absl::StatusOr<Caller> CallerOf(const grpc::CallbackServerContext& context, IdentitySource source) {
-  if (!IsTrustedPeer(context, source)) return IdentityMissing();
-  if (source == IdentitySource::kEnvoy) return CallerFromHeaders(context);
+  if (source == IdentitySource::kEnvoy) {
+    return IsPeerAuthenticated(context) ? CallerFromHeaders(context) : IdentityMissing();
+  }
   const auto& headers = context.client_metadata();
   if (headers.count(kSubjectHeader) > 0 || headers.count(kSiteIdsHeader) > 0) {
     return IdentityNotExpected();

@@ -25,10 +25,6 @@ struct Caller {
   std::optional<std::set<int64_t>> sites;
 };
 
-// Returns whether the peer may make calls that do not depend on the caller's identity. With
-// IdentitySource::kEnvoy only peers with a client certificate may.
-bool IsTrustedPeer(const grpc::CallbackServerContext& context, IdentitySource source);
-
 // Returns the caller. With IdentitySource::kEnvoy, returns UNAUTHENTICATED if the call has no
 // client certificate or no valid identity headers. With IdentitySource::kNone, returns
 // UNAUTHENTICATED if the call has identity headers: their sender expects limits that this server

@@ -1,6 +1,7 @@
 #include "services/errors/errors.h"
 
 #include <algorithm>
+#include <map>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -25,13 +26,6 @@ std::string Cut(const std::string& text) {
   size_t size = kMaxTextBytes;
   while (size > 0 && (text[size] & 0xC0) == 0x80) --size;
   return text.substr(0, size);
-}
-
-google::rpc::ErrorInfo ErrorInfoOf(absl::string_view reason) {
-  google::rpc::ErrorInfo info;
-  info.set_reason(std::string(reason));
-  info.set_domain("energysites.v1");
-  return info;
 }
 
 absl::Status InvalidArgument(absl::string_view message, absl::string_view reason) {
@@ -121,11 +115,10 @@ absl::Status ResumeTokenNotFound() {
 }
 
 absl::Status ReaderTooSlow(absl::string_view resume_token) {
-  google::rpc::ErrorInfo info = ErrorInfoOf("READER_TOO_SLOW");
-  if (!resume_token.empty()) (*info.mutable_metadata())["resume_token"] = std::string(resume_token);
-  absl::Status status = absl::ResourceExhaustedError("the client reads the responses too slowly");
-  storage::AddDetail(status, info);
-  return status;
+  std::map<std::string, std::string> metadata;
+  if (!resume_token.empty()) metadata["resume_token"] = std::string(resume_token);
+  return WithErrorInfo(absl::ResourceExhaustedError("the client reads the responses too slowly"),
+                       "READER_TOO_SLOW", metadata);
 }
 
 absl::Status TooManyStreams(size_t most) {

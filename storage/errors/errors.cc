@@ -39,8 +39,10 @@ void AddDetail(absl::Status& status, const google::protobuf::Message& detail) {
                     absl::Cord(detail.SerializeAsString()));
 }
 
-absl::Status WithErrorInfo(absl::Status status, absl::string_view reason) {
+absl::Status WithErrorInfo(absl::Status status, absl::string_view reason,
+                           const std::map<std::string, std::string>& metadata) {
   google::rpc::ErrorInfo info;
+  info.mutable_metadata()->insert(metadata.begin(), metadata.end());
   info.set_reason(std::string(reason));
   info.set_domain("energysites.v1");
   AddDetail(status, info);

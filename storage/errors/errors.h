@@ -17,7 +17,8 @@ namespace energysites::storage {
 void AddDetail(absl::Status& status, const google::protobuf::Message& detail);
 
 // `status` with an ErrorInfo of this service.
-absl::Status WithErrorInfo(absl::Status status, absl::string_view reason);
+absl::Status WithErrorInfo(absl::Status status, absl::string_view reason,
+                           const std::map<std::string, std::string>& metadata = {});
 
 // `status`, and when the caller may try again.
 absl::Status WithRetryInfo(absl::Status status);

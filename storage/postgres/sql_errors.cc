@@ -60,12 +60,12 @@ absl::Status StatusFromSqlError(const pqxx::sql_error& error) {
   return status;
 }
 
-bool HasSqlState(const absl::Status& status, absl::string_view state) {
-  const auto payload = status.GetPayload(kSqlStateUrl);
-  return payload.has_value() && *payload == state;
-}
-
 }  // namespace
+
+std::string SqlStateOf(const absl::Status& status) {
+  const auto state = status.GetPayload(kSqlStateUrl);
+  return state.has_value() ? std::string(*state) : "";
+}
 
 absl::Status StatusFromException() {
   try {
@@ -97,30 +97,26 @@ std::string FaultText(const absl::Status& status) {
 }
 
 bool IsRetryable(const absl::Status& status) {
-  return HasSqlState(status, "40001") || HasSqlState(status, "40P01") ||
-         HasSqlState(status, "23505");
+  const std::string state = SqlStateOf(status);
+  return state == "40001" || state == "40P01" || state == "23505";
 }
 
 bool IsLockConflict(const absl::Status& status) {
-  return HasSqlState(status, "55P03") || HasSqlState(status, "40P01");
+  const std::string state = SqlStateOf(status);
+  return state == "55P03" || state == "40P01";
 }
 
-bool IsEntryNoLongerKept(const absl::Status& status) { return HasSqlState(status, "ES001"); }
+bool IsEntryNoLongerKept(const absl::Status& status) { return SqlStateOf(status) == "ES001"; }
 
 bool IsFaultOfEntry(const absl::Status& status) {
-  const auto state = status.GetPayload(kSqlStateUrl);
-  if (!state.has_value() || *state == "23505" || IsMissingPartition(status)) return false;
+  const std::string state = SqlStateOf(status);
+  if (state == "23505" || IsMissingPartition(status)) return false;
   // Values that no column of the type holds, and those that a constraint forbids.
-  return state->StartsWith("22") || state->StartsWith("23");
+  return absl::StartsWith(state, "22") || absl::StartsWith(state, "23");
 }
 
 bool IsMissingPartition(const absl::Status& status) {
   return status.GetPayload(kMissingPartitionUrl).has_value();
-}
-
-std::string SqlStateOf(const absl::Status& status) {
-  const auto state = status.GetPayload(kSqlStateUrl);
-  return state.has_value() ? std::string(*state) : "";
 }
 
 }  // namespace energysites::storage
